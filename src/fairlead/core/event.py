@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One CloudEvents 1.0 event, its ordering key, its partition and its digest (design, sections 2 and 3).
+
+`Event` is what users build and handlers get; `fairlead.core.codec` reads and writes it. The data stay the
+bytes that came: `payload` with its `form`; `data` decodes them on demand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Any, Literal
+
+import msgspec
+
+from fairlead.errors import Fault, InvalidEvent
+
+Form = Literal["json", "text", "binary"]
+AttributeValue = str | int | bool
+
+REQUIRED = ("id", "source", "specversion", "type")
+OURS = frozenset(
+    {"flsubscription", "flpartition", "flpos", "flprev", "flgeneration", "flepoch", "flseq", "flfloor", "flskipped"}
+)
+
+_NAME = re.compile(r"[a-z0-9]+\Z")
+_JSON_TYPE = re.compile(r"[^/]+/(?:[^;]*\+)?json\s*(?:;|\Z)", re.IGNORECASE)
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_decode_attributes = msgspec.json.Decoder(dict[str, AttributeValue]).decode
+
+
+class Event:
+    """One CloudEvents 1.0 event; immutable.
+
+    Args:
+        id, source, type: the required attributes, not empty.
+        subject, time, datacontenttype, dataschema: the optional ones; `time` is RFC 3339.
+        data: bytes stay binary; a str under a content type that is not JSON stays text; anything else must be
+            JSON and `datacontenttype` then defaults to `application/json`.
+        extensions: further attributes: lower-case letters and digits; str, int (32 bits) or bool.
+
+    Raises:
+        InvalidEvent: with one fault per attribute that CloudEvents 1.0 refuses.
+    """
+
+    __slots__ = ("_attributes", "_digest", "_form", "_head", "_payload")
+
+    _attributes: Mapping[str, AttributeValue]
+    _payload: bytes | None
+    _form: Form
+    _head: bytes | None
+    _digest: bytes | None
+
+    def __init__(
+        self,
+        id: str,
+        source: str,
+        type: str,
+        subject: str | None = None,
+        time: str | None = None,
+        data: Any = None,
+        datacontenttype: str | None = None,
+        dataschema: str | None = None,
+        **extensions: AttributeValue,
+    ) -> None:
+        from fairlead.core.codec import check_attributes, payload_of
+
+        payload, form, content_type = payload_of(data, datacontenttype)
+        optional = {
+            "subject": subject,
+            "time": time,
+            "datacontenttype": content_type,
+            "dataschema": dataschema,
+            **extensions,
+        }
+        attributes: dict[str, AttributeValue] = {"specversion": "1.0", "id": id, "source": source, "type": type}
+        attributes |= {name: value for name, value in optional.items() if value is not None}
+        check_attributes(attributes)
+        self._set(attributes, payload, form, None)
+
+    @classmethod
+    def of(
+        cls,
+        attributes: Mapping[str, AttributeValue],
+        payload: bytes | None,
+        form: Form,
+        head: bytes | None = None,
+    ) -> Event:
+        """The event of attributes that were checked before; nothing is checked again.
+
+        Args:
+            attributes: every context attribute, `specversion` among them, none of them ours.
+            payload: the data's bytes: JSON text, UTF-8 text or anything; None for no data.
+            form: how the JSON format writes them: `data` as it is, `data` as a string, `data_base64`.
+            head: `attributes` as a JSON object, where it is at hand.
+        """
+        event = cls.__new__(cls)
+        event._set(attributes, payload, form, head)
+        return event
+
+    @classmethod
+    def from_row(cls, head: bytes, payload: bytes | None, form: Form) -> Event:
+        """The event of a log row; `msgspec.DecodeError` where `head` is damaged."""
+        return cls.of(_decode_attributes(head), payload, form, head)
+
+    def _set(
+        self, attributes: Mapping[str, AttributeValue], payload: bytes | None, form: Form, head: bytes | None
+    ) -> None:
+        put = object.__setattr__
+        put(self, "_attributes", attributes)
+        put(self, "_payload", payload)
+        put(self, "_form", form)
+        put(self, "_head", head)
+        put(self, "_digest", None)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"an Event is immutable; make a new one instead of setting {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"an Event is immutable; {name!r} cannot be deleted")
+
+    # -- attributes ------------------------------------------------------------------------------------
+
+    @property
+    def attributes(self) -> Mapping[str, AttributeValue]:
+        """Every context attribute by name, `specversion` among them; read-only."""
+        return MappingProxyType(self._attributes)  # type: ignore[arg-type]  # a dict by construction
+
+    @property
+    def id(self) -> str:
+        return str(self._attributes["id"])
+
+    @property
+    def source(self) -> str:
+        return str(self._attributes["source"])
+
+    @property
+    def type(self) -> str:
+        return str(self._attributes["type"])
+
+    @property
+    def subject(self) -> str | None:
+        return self._text("subject")
+
+    @property
+    def time(self) -> str | None:
+        return self._text("time")
+
+    @property
+    def datacontenttype(self) -> str | None:
+        return self._text("datacontenttype")
+
+    @property
+    def dataschema(self) -> str | None:
+        return self._text("dataschema")
+
+    @property
+    def extensions(self) -> dict[str, AttributeValue]:
+        """The attributes that CloudEvents 1.0 does not define."""
+        core = {*REQUIRED, "subject", "time", "datacontenttype", "dataschema"}
+        return {name: value for name, value in self._attributes.items() if name not in core}
+
+    def _text(self, name: str) -> str | None:
+        value = self._attributes.get(name)
+        return None if value is None else str(value)
+
+    @property
+    def key(self) -> str:
+        """The ordering key (design, section 2)."""
+        partition_key = self._attributes.get("partitionkey")
+        if partition_key is not None:
+            return str(partition_key)
+        subject = self._attributes.get("subject")
+        return self.source if subject is None else f"{self._attributes['source']} {subject}"
+
+    @property
+    def head(self) -> bytes:
+        """The attributes as one JSON object, in the order in which they came."""
+        if self._head is None:
+            object.__setattr__(self, "_head", _encode(self._attributes))
+        return self._head  # type: ignore[return-value]  # just set
+
+    # -- data ------------------------------------------------------------------------------------------
+
+    @property
+    def payload(self) -> bytes | None:
+        """The data as the bytes that came; None for no data."""
+        return self._payload
+
+    @property
+    def form(self) -> Form:
+        return self._form
+
+    @property
+    def data(self) -> Any:
+        """The data decoded: JSON as Python values, text as str, anything else as bytes; None for no data."""
+        if self._payload is None:
+            return None
+        if self._form == "json":
+            return _decode(self._payload)
+        return self._payload.decode() if self._form == "text" else self._payload
+
+    # -- identity --------------------------------------------------------------------------------------
+
+    @property
+    def digest(self) -> bytes:
+        """BLAKE2b-128 of the attributes in name order and of the data's bytes (design, section 3)."""
+        if self._digest is None:
+            hasher = blake2b(digest_size=16)
+            for name in sorted(self._attributes):
+                hasher.update(f"{name}\0{canonical(self._attributes[name])}\0".encode())
+            if self._payload is not None:
+                hasher.update(self._form.encode() + b"\0")
+                hasher.update(self._payload)
+            object.__setattr__(self, "_digest", hasher.digest())
+        return self._digest  # type: ignore[return-value]  # just set
+
+    def same_as(self, other: Event) -> bool:
+        """Whether `other` says the same: equal digests, or JSON that differs in bytes only."""
+        if self.digest == other.digest:
+            return True
+        return (
+            self._form == other._form == "json"
+            and dict(self._attributes) == dict(other._attributes)
+            and self._payload is not None
+            and other._payload is not None
+            and _equal(self.data, other.data)
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Event) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"Event(id={self.id!r}, source={self.source!r}, type={self.type!r}, subject={self.subject!r})"
+
+
+def canonical(value: AttributeValue) -> str:
+    """The canonical string of an attribute's value (CloudEvents 1.0, "Type System")."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition of an ordering key: BLAKE2b-256's first 8 bytes, big-endian, modulo `partitions`."""
+    return int.from_bytes(blake2b(key.encode(), digest_size=32).digest()[:8], "big") % partitions
+
+
+def is_json_type(content_type: str | None) -> bool:
+    """Whether a media type declares JSON: `*/json`, `*/*+json`, or none at all (JSON format, 3.1)."""
+    return content_type is None or _JSON_TYPE.match(content_type) is not None
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Equality of parsed JSON values in which true is not 1."""
+    if type(one) is not type(other):
+        return not isinstance(one, bool) and not isinstance(other, bool) and bool(one == other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
+
+
+def invalid(faults: list[Fault]) -> InvalidEvent:
+    """The problem that names every fault of one event."""
+    first = faults[0]
+    return InvalidEvent(f"{(first.pointer or '/').lstrip('/') or 'the event'} {first.detail}", faults=faults)
