@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from fractions import Fraction
 
-_DURATION_UNITS = {"ms": Fraction(1, 1000), "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_UNIT_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)"
 _DURATION = re.compile(_NUMBER + r"(ms|s|m|h|d)")
@@ -35,7 +35,7 @@ def parse_duration(text: str) -> float:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError('must be a duration such as "250ms", "15s", "5m", "2h" or "3d"')
-    seconds = Fraction(match[1]) * _DURATION_UNITS[match[2]]
+    seconds = Fraction(match[1]) * _UNIT_MS[match[2]] / 1000
     if seconds > MAX_DURATION_SECONDS:
         raise ValueError('must be at most "3650d"')
     return float(seconds)
@@ -49,9 +49,9 @@ def format_duration(seconds: float) -> str:
     micros = round(seconds * 1_000_000)
     if micros == 0:
         return "0s"
-    for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000)):
-        if micros % size == 0:
-            return f"{micros // size}{unit}"
+    for unit, unit_ms in _UNIT_MS.items():
+        if micros % (unit_ms * 1000) == 0:
+            return f"{micros // (unit_ms * 1000)}{unit}"
     return f"{micros // 1000}.{micros % 1000:03d}".rstrip("0") + "ms"
 
 
