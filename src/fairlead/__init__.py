@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fairlead: ordered, durable, authenticated notifications between the components of a platform.
+
+The names users need; each is loaded when it is first asked for, so that importing one does not
+load the rest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fairlead.core.event import Event
+    from fairlead.embedded import Relay
+    from fairlead.errors import FairleadError, Problem
+    from fairlead.sdk.publisher import EventRefused, OutboxFull, Publisher
+    from fairlead.sdk.receiver import Receiver, Reject
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Event": "fairlead.core.event",
+    "EventRefused": "fairlead.sdk.publisher",
+    "FairleadError": "fairlead.errors",
+    "OutboxFull": "fairlead.sdk.publisher",
+    "Problem": "fairlead.errors",
+    "Publisher": "fairlead.sdk.publisher",
+    "Receiver": "fairlead.sdk.receiver",
+    "Reject": "fairlead.sdk.receiver",
+    "Relay": "fairlead.embedded",
+}
+
+__all__ = [
+    "Event",
+    "EventRefused",
+    "FairleadError",
+    "OutboxFull",
+    "Problem",
+    "Publisher",
+    "Receiver",
+    "Reject",
+    "Relay",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fairlead' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

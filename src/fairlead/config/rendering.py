@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Showing the configuration: as commented TOML, as JSON, and as the reference page. Secrets are masked."""
+
+from __future__ import annotations
+
+import textwrap
+from itertools import groupby
+
+from fairlead.config.kinds import written
+from fairlead.config.reading import Loaded
+from fairlead.config.setting import Setting
+from fairlead.config.settings import SETTINGS, Config
+
+MASK = "***"
+
+
+def to_toml(loaded: Loaded) -> str:
+    """The effective configuration as TOML that says of each key what it is and where its value came from.
+
+    Defaults stand as comments, so the text can be kept as a file without freezing them.
+    """
+    lines = [f"# Fairlead's effective configuration (file: {loaded.file or 'none'})"]
+    for table, rows in groupby(SETTINGS, key=lambda row: row.table):
+        members = list(rows)
+        lines += ["", f"# {members[0].section}" if table else ""]
+        lines += [f"[{table}]"] if table else []
+        for row in members:
+            lines += _commented(row, loaded)
+    return "\n".join(line for line, _ in groupby(lines)) + "\n"
+
+
+def _commented(row: Setting, loaded: Loaded) -> list[str]:
+    origin = loaded.origins.get(row.name)
+    facts = [_plain(row.kind.name), *([_plain(row.kind.unit)] if row.kind.unit else [])]
+    about = f"{row.doc} ({'; '.join(facts)}; default {written(row.kind.show(row.default))})"
+    lines = [f"# {line}" for line in textwrap.wrap(_plain(about), 96)]
+    value = written(_shown(row, loaded.config))
+    lines.append(f"{row.key} = {value}  # from {origin}" if origin else f"# {row.key} = {value}")
+    return lines
+
+
+def to_json(loaded: Loaded) -> dict[str, object]:
+    """`{"file":…,"settings":[{"name","value","default","origin","variable"}],"warnings":[…]}`."""
+    return {
+        "file": loaded.file,
+        "settings": [
+            {
+                "name": f"{row.table}.{row.key}".lstrip("."),
+                "value": _shown(row, loaded.config),
+                "default": row.kind.show(row.default),
+                "origin": loaded.origins.get(row.name, "default"),
+                "variable": row.variable,
+            }
+            for row in SETTINGS
+        ],
+        "warnings": list(loaded.warnings),
+    }
+
+
+def delivery_defaults(config: Config) -> dict[str, object]:
+    """`[delivery]` as a subscription's `config` would say it: what its absent members mean."""
+    defaults: dict[str, object] = {}
+    for row in SETTINGS:
+        if row.table == "delivery":
+            defaults[row.key] = row.kind.show(row.of(config))
+        elif row.table == "delivery.retry":
+            retry = defaults.setdefault("retry", {})
+            assert isinstance(retry, dict)  # noqa: S101 -- made one line above
+            retry[row.key] = row.kind.show(row.of(config))
+    return defaults
+
+
+def reference() -> str:
+    """The body of `docs/reference/configuration.md`: one table per TOML table, from the same rows."""
+    parts = []
+    for table, rows in groupby(SETTINGS, key=lambda row: row.table):
+        members = list(rows)
+        parts.append(f"## `[{table}]`\n\n{members[0].section}\n" if table else "## Top level\n")
+        parts.append("| key | type | unit | default | environment | meaning |\n|---|---|---|---|---|---|")
+        parts += [
+            f"| `{row.key}` | {row.kind.name} | {row.kind.unit} | `{written(row.kind.show(row.default))}` "
+            f"| `{row.variable}` | {row.doc} |"
+            for row in members
+        ]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _shown(row: Setting, config: Config) -> object:
+    value = row.of(config)
+    return MASK if row.secret and value is not None else row.kind.show(value)
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "")
