@@ -317,7 +317,7 @@ class SendFailed(FairleadError):
         self.detail = detail
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ConfigError(FairleadError):
     """A setting that cannot be used; prints as `fairlead.toml:12: [limits] event_byte: unknown key; …`."""
 
