@@ -50,6 +50,23 @@ class Stamps(FenceStamps):
     seq: int | None = None
     skipped: tuple[int, ...] = ()
 
+    def attributes(self) -> dict[str, str]:
+        """The stamps as the CloudEvents attributes they came as; what does not apply is left out."""
+        named = {
+            "flsubscription": self.channel.subscription,
+            "flpartition": str(self.channel.partition),
+            "flpos": str(self.pos),
+            "flprev": str(self.prev),
+            "flgeneration": str(self.generation),
+            "flepoch": str(self.epoch),
+            "flfloor": str(self.floor),
+        }
+        if self.seq is not None:
+            named["flseq"] = str(self.seq)
+        if self.skipped:
+            named["flskipped"] = " ".join(map(str, self.skipped))
+        return named
+
 
 class _Fence(msgspec.Struct, frozen=True):
     flsubscription: Annotated[str, msgspec.Meta(min_length=1)]

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small SQLite files that several processes share: the publisher's outbox and the receiver's inbox.
+
+Connections are in autocommit; `transaction` opens and ends one. They may go from thread to thread, one at a
+time. After a fork a child opens its own: `abandon` keeps an inherited one from being closed, for closing it
+would touch the parent's locks.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from fairlead.errors import StoreForeign, StoreNewer
+
+Connection = sqlite3.Connection
+Cursor = sqlite3.Cursor
+SqliteError = sqlite3.Error
+Value = str | int | float | bytes | None
+
+_abandoned: list[sqlite3.Connection] = []
+
+
+def open_local(
+    path: str | os.PathLike[str],
+    schema: str,
+    *,
+    name: str,
+    version: int,
+    synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    busy_timeout_seconds: float = 10.0,
+) -> Connection:
+    """Open a file in WAL mode, readable by its owner only, and lay out our tables if they are not there.
+
+    Args:
+        schema: statements that create what is missing (`IF NOT EXISTS`).
+        name: the table with our version, for example `fairlead_inbox`; the file may hold tables of others.
+        synchronous: FULL: a commit is on disk when it returns; NORMAL: the last may be lost with the power.
+
+    Raises:
+        StoreForeign: the file is not an SQLite database, or its directory does not exist or is not ours.
+        StoreNewer: our tables were made by a newer Fairlead.
+    """
+    file = Path(path)
+    try:
+        file.touch(mode=0o600, exist_ok=True)
+        connection = sqlite3.connect(
+            file, timeout=busy_timeout_seconds, isolation_level=None, check_same_thread=False
+        )
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        if sys.platform == "darwin":
+            connection.execute("PRAGMA fullfsync=ON")
+        _enter_wal(connection, time.monotonic() + busy_timeout_seconds)
+        _lay_out(connection, file, schema, name, version)
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise StoreForeign(f"{file}: cannot be opened as a Fairlead file: {error}") from error
+    return connection
+
+
+def _enter_wal(connection: Connection, deadline: float) -> None:
+    """Switch to WAL; SQLite does not wait by itself when another process switches at the same moment."""
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _lay_out(connection: Connection, file: Path, schema: str, name: str, version: int) -> None:
+    there = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    if connection.execute(there, (name,)).fetchone() is None:
+        with transaction(connection):
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {name} (version INTEGER NOT NULL)")
+            for statement in filter(str.strip, schema.split(";\n\n")):
+                connection.execute(statement)
+            if connection.execute(f"SELECT version FROM {name}").fetchone() is None:  # noqa: S608  # our name
+                connection.execute(f"INSERT INTO {name} VALUES (?)", (version,))  # noqa: S608
+    (found,) = connection.execute(f"SELECT version FROM {name}").fetchone()  # noqa: S608
+    if found > version:
+        raise StoreNewer(f"{file}: {name} has version {found}; this Fairlead knows {version}: upgrade it")
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[Connection]:
+    """Run the block in one `BEGIN IMMEDIATE` transaction: committed at its end, rolled back if it raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether an error only says that another process holds the file's lock."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, sqlite3.OperationalError) and code in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    )
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk is full."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def abandon(connection: Connection) -> None:
+    """Never use and never close a connection that a fork left in this process."""
+    _abandoned.append(connection)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of the SQLite inbox and the statements on them; locks and threads are in `sqlite_inbox`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fairlead.core.chain import Memory
+from fairlead.core.channel import ChannelId
+from fairlead.drivers.sqlite_local import Connection
+from fairlead.errors import LockLost
+
+TABLE, VERSION = "fairlead_inbox", 1
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS fairlead_channel (
+    subscription TEXT NOT NULL, partition INTEGER NOT NULL,
+    generation INTEGER NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, floor INTEGER NOT NULL,
+    PRIMARY KEY (subscription, partition)) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS fairlead_applied (
+    subscription TEXT NOT NULL, partition INTEGER NOT NULL, key TEXT NOT NULL, pos INTEGER NOT NULL,
+    PRIMARY KEY (subscription, partition, key)) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS fairlead_applied_pos ON fairlead_applied (subscription, partition, pos);
+
+CREATE TABLE IF NOT EXISTS fairlead_claim (
+    subscription TEXT NOT NULL, partition INTEGER NOT NULL, key TEXT NOT NULL,
+    owner TEXT NOT NULL, expires_at REAL NOT NULL,
+    PRIMARY KEY (subscription, partition, key)) WITHOUT ROWID
+"""
+
+_CHANNEL = (
+    "SELECT generation, epoch, seq, floor FROM fairlead_channel WHERE subscription = ? AND partition = ?"
+)
+_APPLIED = "SELECT pos FROM fairlead_applied WHERE subscription = ? AND partition = ? AND key = ?"
+_CLAIM = """
+INSERT INTO fairlead_claim VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at
+WHERE expires_at <= ? OR expires_at > ?
+"""
+_OWNER = "SELECT owner FROM fairlead_claim WHERE subscription = ? AND partition = ? AND key = ?"
+_RELEASE = "DELETE FROM fairlead_claim WHERE subscription = ? AND partition = ? AND key = ? AND owner = ?"
+_RENEW = "UPDATE fairlead_claim SET expires_at = ? WHERE owner = ?"
+_PUT_CHANNEL = """
+INSERT INTO fairlead_channel VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+generation = excluded.generation, epoch = excluded.epoch, seq = excluded.seq, floor = excluded.floor
+"""
+_PUT_APPLIED = "INSERT INTO fairlead_applied VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET pos = excluded.pos"
+_FORGET = "DELETE FROM fairlead_applied WHERE subscription = ? AND partition = ? AND pos <= ?"
+_FORGET_ALL = "DELETE FROM fairlead_applied WHERE subscription = ? AND partition = ?"
+
+
+def read(connection: Connection, channel: ChannelId, key: str | None) -> Memory:
+    """What the file holds of a channel and a key of it."""
+    row = connection.execute(_CHANNEL, channel).fetchone()
+    if row is None:
+        return Memory()
+    applied = None if key is None else connection.execute(_APPLIED, (*channel, key)).fetchone()
+    generation, epoch, seq, floor = row
+    return Memory(generation, epoch, seq, floor, applied[0] if applied else 0)
+
+
+def claim(
+    connection: Connection, channel: ChannelId, key: str, owner: str, *, now: float, lease_seconds: float
+) -> bool:
+    """Take the lock row of a key for `lease_seconds` of wall time, if it is free or has run out.
+
+    A row that would hold for more than two leases was written before the clock was set back: it has run out.
+    """
+    cursor = connection.execute(
+        _CLAIM, (*channel, key, owner, now + lease_seconds, now, now + 2 * lease_seconds)
+    )
+    return cursor.rowcount == 1
+
+
+def owns(connection: Connection, channel: ChannelId, key: str, owner: str) -> bool:
+    """Whether the lock row of a key is still this owner's."""
+    row = connection.execute(_OWNER, (*channel, key)).fetchone()
+    return row is not None and row[0] == owner
+
+
+def release(connection: Connection, channel: ChannelId, key: str, owner: str) -> None:
+    """Delete the lock row of a key, if it is this owner's."""
+    connection.execute(_RELEASE, (*channel, key, owner))
+
+
+def renew(connection: Connection, owner: str, until: float) -> None:
+    """Let one delivery's lock row hold until a Unix time."""
+    connection.execute(_RENEW, (until, owner))
+
+
+def write(connection: Connection, channel: ChannelId, key: str | None, memory: Memory) -> None:
+    """Store what a delivery recorded; the caller's transaction is open and immediate.
+
+    Raises:
+        LockLost: the file holds a newer generation.
+    """
+    held = read(connection, channel, key)
+    if held.generation > memory.generation:
+        raise LockLost(f"generation {held.generation} began while {memory.generation} was handled")
+    if held.generation == memory.generation:
+        memory = _risen(held, memory)
+    connection.execute(_PUT_CHANNEL, (*channel, memory.generation, memory.epoch, memory.seq, memory.floor))
+    if held.generation < memory.generation:
+        connection.execute(_FORGET_ALL, channel)
+    elif memory.floor > held.floor:
+        connection.execute(_FORGET, (*channel, memory.floor))
+    if key is not None and memory.applied > memory.floor:
+        connection.execute(_PUT_APPLIED, (*channel, key, memory.applied))
+
+
+def _risen(held: Memory, memory: Memory) -> Memory:
+    """Within one generation nothing goes back: another key's delivery may have come further meanwhile."""
+    epoch, seq = max((held.epoch, held.seq), (memory.epoch, memory.seq))
+    return replace(
+        memory,
+        epoch=epoch,
+        seq=seq,
+        floor=max(held.floor, memory.floor),
+        applied=max(held.applied, memory.applied),
+    )

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one process has open of an SQLite inbox: its connections, its locks, the renewal of its lock rows."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Literal
+
+from fairlead.core.chain import Memory
+from fairlead.core.channel import ChannelId
+from fairlead.drivers.sqlite_local import Connection, SqliteError, abandon, is_busy, open_local, transaction
+from fairlead.errors import InboxBusy
+from fairlead.sdk import inbox_file
+from fairlead.sdk.locks import NamedLocks
+
+log = logging.getLogger("fairlead.inbox")
+
+
+class InboxProcess:
+    """The open inbox file. Lock rows need not outlive the machine, so they are written without an fsync.
+
+    The lock order is: the key's, then its lock row, then the file's write lock; nobody waits for a key while
+    holding the file.
+    """
+
+    def __init__(self, path: str, lock_wait_seconds: float, lease_seconds: float) -> None:
+        self.path = path
+        self._wait, self._lease = lock_wait_seconds, lease_seconds
+        self.connection = self._open("FULL")
+        self._quick = self._open("NORMAL")
+        self._writer = threading.Lock()
+        self._keys = NamedLocks()
+        self._owners: dict[str, float] = {}
+        self._changed = threading.Condition()
+        # Async handlers wait for the file here, not in their loop's own threads, which its holder may need.
+        self.waiters = ThreadPoolExecutor(max_workers=64, thread_name_prefix="fairlead-inbox-join")
+        self._renewer: threading.Thread | None = None
+        self._closed = False
+
+    def _open(self, synchronous: Literal["FULL", "NORMAL"]) -> Connection:
+        return open_local(
+            self.path,
+            inbox_file.SCHEMA,
+            name=inbox_file.TABLE,
+            version=inbox_file.VERSION,
+            synchronous=synchronous,
+            busy_timeout_seconds=self._wait,
+        )
+
+    # -- the file's write lock -------------------------------------------------------------------------
+
+    def enter(self) -> None:
+        """Begin an immediate transaction on `connection`; `leave` ends it. Raises InboxBusy."""
+        self._lock_writer()
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+        except BaseException as error:
+            self._writer.release()
+            if is_busy(error):
+                raise InboxBusy(
+                    f"{self.path}: another process writes for longer than {self._wait:g} s"
+                ) from None
+            raise
+
+    def leave(self) -> None:
+        """Roll back what was not committed, and let others write."""
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+        finally:
+            self._writer.release()
+
+    @contextmanager
+    def _quickly(self) -> Iterator[Connection]:
+        """One short transaction that need not survive a power loss."""
+        self._lock_writer()
+        try:
+            with transaction(self._quick):
+                yield self._quick
+        except SqliteError as error:
+            if is_busy(error):
+                raise InboxBusy(
+                    f"{self.path}: another process writes for longer than {self._wait:g} s"
+                ) from None
+            raise
+        finally:
+            self._writer.release()
+
+    def _lock_writer(self) -> None:
+        if not self._writer.acquire(timeout=self._wait):
+            raise InboxBusy(f"{self.path}: another handler writes for longer than {self._wait:g} s")
+
+    # -- the lock of a key -----------------------------------------------------------------------------
+
+    def read(self, channel: ChannelId, key: str | None) -> Memory:
+        """What the file holds, under no lock."""
+        with self._quickly() as connection:
+            return inbox_file.read(connection, channel, key)
+
+    def take(self, channel: ChannelId, key: str, owner: str) -> Memory:
+        """Take the lock of a key, here and between processes, then read. Raises InboxBusy."""
+        deadline = time.monotonic() + self._wait
+        if not self._keys.acquire((channel, key), self._wait):
+            raise InboxBusy(f"{key!r} is still being handled, for longer than {self._wait:g} s")
+        try:
+            memory = self._claim(channel, key, owner, deadline)
+        except BaseException:
+            self._keys.release((channel, key))
+            raise
+        self._keep(owner)
+        return memory
+
+    def _claim(self, channel: ChannelId, key: str, owner: str, deadline: float) -> Memory:
+        pause = 0.005
+        while True:
+            with self._quickly() as connection:
+                if inbox_file.claim(
+                    connection, channel, key, owner, now=time.time(), lease_seconds=self._lease
+                ):
+                    return inbox_file.read(connection, channel, key)
+            if time.monotonic() > deadline:
+                raise InboxBusy(
+                    f"{key!r} is being handled by another process, for longer than {self._wait:g} s"
+                )
+            time.sleep(pause)
+            pause = min(0.1, pause * 2)
+
+    def let_go(self, channel: ChannelId, key: str, owner: str, *, released: bool) -> None:
+        """Free a key; its lock row was deleted with the commit if `released`."""
+        with self._changed:
+            self._owners.pop(owner, None)
+        try:
+            if not released:
+                with self._quickly() as connection:
+                    inbox_file.release(connection, channel, key, owner)
+        except (SqliteError, InboxBusy) as error:
+            # The row runs out by itself; until then the relay is told to come back.
+            log.warning("A lock row of the inbox could not be freed", extra={"error": str(error)})
+        finally:
+            self._keys.release((channel, key))
+
+    # -- renewal ---------------------------------------------------------------------------------------
+
+    def _keep(self, owner: str) -> None:
+        with self._changed:
+            self._owners[owner] = time.monotonic()
+            if self._renewer is None:
+                self._renewer = threading.Thread(target=self._renew, name="fairlead-inbox", daemon=True)
+                self._renewer.start()
+            elif len(self._owners) == 1:
+                self._changed.notify()
+
+    def _renew(self) -> None:
+        """Prolong the lock rows of handlers that run for longer than a third of the lease."""
+        while True:
+            with self._changed:
+                while not self._closed and not self._owners:
+                    self._changed.wait()
+                self._changed.wait_for(lambda: self._closed, timeout=self._lease / 3)
+                if self._closed:
+                    return
+                due = time.monotonic() - self._lease / 4
+                slow = [owner for owner, since in self._owners.items() if since < due]
+            if slow:
+                self._prolong(slow)
+
+    def _prolong(self, owners: list[str]) -> None:
+        try:
+            with self._quickly() as connection:
+                for owner in owners:
+                    inbox_file.renew(connection, owner, time.time() + self._lease)
+        except (SqliteError, InboxBusy) as error:
+            # Who cannot write now tries again; a row that runs out is noticed at the commit.
+            log.warning("The lock rows of the inbox could not be renewed", extra={"error": str(error)})
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop renewing and close the file."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._renewer is not None:
+            self._renewer.join()
+        self.waiters.shutdown()
+        with self._writer:
+            self.connection.close()
+            self._quick.close()
+
+    def abandon(self) -> None:
+        """Leave connections that belong to the parent of a fork alone."""
+        abandon(self.connection)
+        abandon(self._quick)

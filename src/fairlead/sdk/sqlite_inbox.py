@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The default inbox: one SQLite file, shared by every process of the receiver.
+
+A handler whose effect is elsewhere holds no write transaction: a lock per key spans it, in the process and,
+as a lock row with owner and expiry, between processes; two short transactions stand before and after it. A
+handler that writes here (`SqliteTransaction.execute`) takes part in the delivery's transaction: its rows and
+ours are stored together or not at all, and while it runs the file's other writers wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+from fairlead.core.chain import Memory
+from fairlead.core.channel import ChannelId
+from fairlead.drivers.sqlite_local import Cursor, SqliteError, Value
+from fairlead.errors import InboxError, LockLost
+from fairlead.sdk import inbox_file
+from fairlead.sdk.inbox_process import InboxProcess
+
+
+class SqliteInbox:
+    """An inbox in an SQLite file, made at its first use; it may be your own database: ours begin `fairlead_`.
+
+    Args:
+        path: the file; a local disk, never a network file system.
+        lock_wait_seconds: how long a delivery waits for another of its key, or for the file's other writers.
+        lease_seconds: how long the key of a process that died stays locked; renewed while a handler runs.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, lock_wait_seconds: float = 10.0, lease_seconds: float = 20.0
+    ) -> None:
+        self.path = os.fspath(path)
+        self._lock_wait = lock_wait_seconds
+        self._lease = lease_seconds
+        self._processes: dict[int, InboxProcess] = {}
+
+    def begin(self, channel: ChannelId, key: str | None) -> SqliteTransaction:
+        """See `Inbox.begin`."""
+        process = self._process()
+        owner = f"{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            memory = process.read(channel, None) if key is None else process.take(channel, key, owner)
+        except SqliteError as error:
+            raise InboxError(f"{self.path}: {error}") from error
+        return SqliteTransaction(process, channel, key, owner, memory)
+
+    def close(self) -> None:
+        """See `Inbox.close`. The next `begin` opens the file again."""
+        process = self._processes.pop(os.getpid(), None)
+        if process is not None:
+            process.close()
+
+    def _process(self) -> InboxProcess:
+        """What this process has open; a child of a fork opens its own."""
+        pid = os.getpid()
+        process = self._processes.get(pid)
+        if process is None:
+            for other in self._processes.values():
+                other.abandon()
+            mine = InboxProcess(self.path, self._lock_wait, self._lease)
+            process = self._processes.setdefault(pid, mine)  # atomic: of two threads one wins
+            if process is not mine:
+                mine.close()
+        return process
+
+    def __enter__(self) -> SqliteInbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class SqliteTransaction:
+    """One delivery's transaction. What a handler needs of it is `execute`, `executemany` and `join`."""
+
+    def __init__(
+        self, process: InboxProcess, channel: ChannelId, key: str | None, owner: str, memory: Memory
+    ) -> None:
+        self._process = process
+        self._channel, self._key, self._owner = channel, key, owner
+        self._memory = memory
+        self._record: Memory | None = None
+        self._joined = self._ended = self._released = False
+        self._turn = (
+            threading.Lock()
+        )  # an abandoned `join` must not take the file after the delivery has ended
+
+    # -- for the handler -------------------------------------------------------------------------------
+
+    def execute(self, sql: str, parameters: Sequence[Value] = ()) -> Cursor:
+        """Run one statement in the delivery's transaction; the first one takes the file's write lock.
+
+        An `async def` handler awaits `join()` first, so that its event loop never waits for that lock.
+
+        Raises:
+            InboxBusy: another handler writes for longer than `lock_wait_seconds`.
+            LockLost: a newer generation began meanwhile, or the key's lock ran out.
+            RuntimeError: in an event loop before `join`, or after the delivery has ended.
+            sqlite3.Error: of the statement.
+        """
+        self._take_part()
+        return self._process.connection.execute(sql, parameters)
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Value]]) -> Cursor:
+        """As `execute`, once per row."""
+        self._take_part()
+        return self._process.connection.executemany(sql, rows)
+
+    async def join(self) -> None:
+        """Take the file's write lock without holding up the event loop. Raises as `execute`."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._process.waiters, self._enter)
+
+    def _take_part(self) -> None:
+        if self._joined:
+            return
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self._enter()
+        else:
+            raise RuntimeError("in an async handler `await transaction.join()` before the first statement")
+
+    def _enter(self) -> None:
+        with self._turn:
+            if self._ended:
+                raise RuntimeError("the delivery has ended; its transaction cannot be used any more")
+            if not self._joined:
+                self._process.enter()
+                self._joined = True
+                self._check()
+
+    def _check(self) -> None:
+        """Inside the write transaction: the delivery still has what it began with, or LockLost."""
+        connection = self._process.connection
+        if self._key is not None and not inbox_file.owns(connection, self._channel, self._key, self._owner):
+            raise LockLost(f"the lock of {self._key!r} ran out while it was handled")
+        generation = inbox_file.read(connection, self._channel, None).generation
+        if generation > (self._record or self._memory).generation:
+            raise LockLost(f"generation {generation} began while {self._key!r} was handled")
+
+    # -- for the receiver ------------------------------------------------------------------------------
+
+    @property
+    def fence(self) -> tuple[int, int]:
+        """See `Transaction.fence`."""
+        return self._memory.generation, self._memory.epoch
+
+    @property
+    def seq(self) -> int:
+        """See `Transaction.seq`."""
+        return self._memory.seq
+
+    @property
+    def floor(self) -> int:
+        """See `Transaction.floor`."""
+        return self._memory.floor
+
+    @property
+    def applied(self) -> int:
+        """See `Transaction.applied`."""
+        return self._memory.applied
+
+    def record(self, memory: Memory) -> None:
+        """See `Transaction.record`."""
+        self._record = memory
+
+    def commit(self) -> None:
+        """See `Transaction.commit`."""
+        try:
+            if self._joined or (self._record is not None and self._record != self._memory):
+                self._store()
+        except SqliteError as error:
+            raise InboxError(f"{self._process.path}: {error}") from error
+        finally:
+            self.rollback()
+
+    def _store(self) -> None:
+        self._enter()
+        connection = self._process.connection
+        if not connection.in_transaction:
+            raise RuntimeError("the handler ended the delivery's transaction; only the receiver may")
+        self._check()
+        if self._record is not None:
+            inbox_file.write(connection, self._channel, self._key, self._record)
+        if self._key is not None:
+            inbox_file.release(connection, self._channel, self._key, self._owner)
+        connection.execute("COMMIT")
+        self._released = True
+
+    def rollback(self) -> None:
+        """See `Transaction.rollback`."""
+        with self._turn:
+            if self._ended:
+                return
+            self._ended = True
+            try:
+                if self._joined:
+                    self._process.leave()
+            finally:
+                if self._key is not None:
+                    self._process.let_go(self._channel, self._key, self._owner, released=self._released)
