@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Host names to addresses that may be called: resolved here, checked here, kept for a short time.
+
+Nothing else resolves: the client connects to what it gets from here, so a name that changes its mind between
+check and use gains nothing (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from fairlead.core.address import Endpoint
+from fairlead.errors import ForbiddenSink, SendFailed
+
+Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Addresses of a host and port; raises `socket.gaierror`, or another OSError."""
+
+_MAX_ENTRIES = 4096
+
+
+class AddressCheck(Protocol):
+    """What the resolver needs of `EgressPolicy`."""
+
+    def check_address(self, address: str, host: str, *, tls: bool = True) -> None:
+        """Raises ForbiddenSink for an address that may not be called."""
+
+
+async def system_lookup(host: str, port: int) -> Sequence[str]:
+    """The system's resolver, in a thread of the loop's."""
+    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(info[4][0]) for info in infos))
+
+
+class Resolver:
+    """Checked addresses of endpoints, each name asked for at most once in `ttl_seconds`.
+
+    Args:
+        policy: checks every address; None lets all pass (for a client whose user named the server himself).
+    """
+
+    def __init__(
+        self, policy: AddressCheck | None, *, ttl_seconds: float = 30.0, lookup: Lookup = system_lookup
+    ) -> None:
+        self._policy = policy
+        self._ttl_seconds = ttl_seconds
+        self._lookup = lookup
+        self._known: dict[Endpoint, tuple[float, tuple[str, ...]]] = {}
+        self._asking: dict[Endpoint, asyncio.Task[tuple[str, ...] | SendFailed]] = {}
+
+    def fresh(self, endpoint: Endpoint, now: float) -> tuple[str, ...] | None:
+        """The addresses if they were resolved within the last `ttl_seconds`; `now` is loop time."""
+        known = self._known.get(endpoint)
+        return known[1] if known is not None and now < known[0] else None
+
+    async def resolve(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """Addresses that may be called, at least one, in the order to try.
+
+        Calls at the same time share one look-up. Addresses that may not be called are left out. While DNS
+        gives no answer at all, the last one stands.
+
+        Raises:
+            SendFailed: `dns` for a name without addresses, `forbidden` if none of them may be called.
+        """
+        fresh = self.fresh(endpoint, asyncio.get_running_loop().time())
+        if fresh is not None:
+            return fresh
+        task = self._asking.get(endpoint)
+        if task is None:
+            task = self._asking[endpoint] = asyncio.create_task(self._ask(endpoint))
+            task.add_done_callback(lambda _: self._asking.pop(endpoint, None))
+        result = await asyncio.shield(task)  # one caller's deadline must not end the others' look-up
+        if isinstance(result, SendFailed):
+            raise SendFailed(result.kind, result.detail)  # its own: others may be raising it too
+        return result
+
+    def prefer(self, endpoint: Endpoint, address: str) -> None:
+        """Try this address first from now on: an earlier one did not answer."""
+        known = self._known.get(endpoint)
+        if known is not None and address in known[1]:
+            others = tuple(other for other in known[1] if other != address)
+            self._known[endpoint] = (known[0], (address, *others))
+
+    async def close(self) -> None:
+        """Give up the look-ups under way; idempotent."""
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask(self, endpoint: Endpoint) -> tuple[str, ...] | SendFailed:
+        """A failure is returned, not raised: it may be that nobody waits for it any more."""
+        try:
+            addresses = await self._addresses(endpoint)
+            allowed = self._allowed(endpoint, addresses)
+        except ForbiddenSink as error:
+            self._known.pop(endpoint, None)
+            return SendFailed("forbidden", error.detail)
+        except OSError as error:
+            known = self._known.get(endpoint)
+            if known is None or getattr(error, "errno", None) != socket.EAI_AGAIN:
+                self._known.pop(endpoint, None)
+                reason = error.strerror or error
+                return SendFailed("dns", f"the host {endpoint.host} cannot be resolved: {reason}")
+            allowed = known[1]
+        now = asyncio.get_running_loop().time()
+        if len(self._known) >= _MAX_ENTRIES:
+            self._known = {key: value for key, value in self._known.items() if now < value[0]}
+        self._known[endpoint] = (now + self._ttl_seconds, allowed)
+        return allowed
+
+    async def _addresses(self, endpoint: Endpoint) -> Sequence[str]:
+        try:
+            return [str(ipaddress.ip_address(endpoint.host))]
+        except ValueError:
+            addresses = await self._lookup(endpoint.host, endpoint.port)
+        if not addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "no address")
+        return addresses
+
+    def _allowed(self, endpoint: Endpoint, addresses: Sequence[str]) -> tuple[str, ...]:
+        if self._policy is None:
+            return tuple(addresses)
+        allowed: list[str] = []
+        refused: ForbiddenSink | None = None
+        for address in addresses:
+            try:
+                self._policy.check_address(address, endpoint.host, tls=endpoint.tls)
+                allowed.append(address)
+            except ForbiddenSink as error:
+                refused = refused or error
+        if refused is not None and not allowed:
+            raise refused
+        return tuple(allowed)
