@@ -341,8 +341,11 @@ class Sender(Protocol):
         A started request ends by its answer or its own deadline. Cancelling closes its connection.
         """
 
-    async def check(self, target: Target, subscription: Subscription) -> None:
+    async def check(self, target: Target, subscription: Subscription) -> float | None:
         """Check a sink before a subscription is stored: address, scheme, handshake.
+
+        Returns:
+            The requests per second that the sink allows (it lowers `rate`); None where it set no limit.
 
         Raises:
             ForbiddenSink: the address may not be called. HandshakeRefused: the sink did not consent.
