@@ -199,7 +199,11 @@ class Subscriptions(Protocol):
         """
 
     async def set_state(self, id: str, state: str, reason: str | None, now: float) -> Subscription:
-        """Enter a state; `since` changes only with the state. Raises NotFound."""
+        """Enter a state; `since` changes, and the epochs of its channels rise, only with the state.
+
+        Raises:
+            NotFound: there is no such subscription.
+        """
 
     async def get(self, id: str) -> Subscription | None: ...
 
@@ -285,8 +289,8 @@ class Store(Protocol):
     @property
     def rejects(self) -> Rejects: ...
 
-    async def note(self, source: str, subject: str) -> str | None:
-        """A small remembered text (the bridges' last ids)."""
+    async def note(self, source: str, subject: str, text: str | None = None) -> str | None:
+        """The small text remembered so far (the bridges' last ids); with `text`, that one is remembered from now."""
 
     async def check(self) -> list[str]:
         """Every damage found, as one line each; empty when sound. May take long."""

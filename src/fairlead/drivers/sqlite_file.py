@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SQLite as a file that one process owns: the only importer of `sqlite3`.
+
+What is durable here is so because of four settings: WAL, `synchronous=FULL` (an fsync per commit),
+`fullfsync` where fsync alone does not reach the disk (macOS), and a lock that keeps every other process out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fairlead.errors import StoreError, StoreForeign, StoreLocked
+
+Connection = sqlite3.Connection
+Error = sqlite3.Error
+Trouble = Literal["busy", "full", "statement", "broken"]
+
+MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
+_STATEMENTS_KEPT = 256
+_TROUBLES: dict[int, Trouble] = {
+    sqlite3.SQLITE_BUSY: "busy",
+    sqlite3.SQLITE_LOCKED: "busy",
+    sqlite3.SQLITE_FULL: "full",
+    sqlite3.SQLITE_ERROR: "statement",
+    sqlite3.SQLITE_CONSTRAINT: "statement",
+    sqlite3.SQLITE_MISMATCH: "statement",
+    sqlite3.SQLITE_RANGE: "statement",
+    sqlite3.SQLITE_TOOBIG: "statement",
+    sqlite3.SQLITE_MISUSE: "statement",
+}
+
+
+def trouble_of(error: BaseException) -> Trouble:
+    """What an error of this library, or of the code that used it, means for the store.
+
+    `busy`: another process holds a lock, try later. `full`: no room. `statement`: this statement or its
+    arguments are wrong, the store is sound. `broken`: the file or the disk cannot be relied on.
+    """
+    if not isinstance(error, sqlite3.Error):
+        return "statement"
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # raised by the module itself, before SQLite was asked
+        return "broken" if "decode" in str(error) else "statement"
+    return _TROUBLES.get(code & 0xFF, "broken")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose file it is: SQLite's `application_id` and `user_version`; both 0 in a file without content."""
+
+    application_id: int
+    version: int
+
+
+def memory(factory: type[Connection] = Connection) -> Connection:
+    """A database in memory: the same engine, nothing durable."""
+    connection = sqlite3.connect(
+        ":memory:",
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=_STATEMENTS_KEPT,
+        factory=factory,
+    )
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+class SqliteFile:
+    """One database file and the lock on it.
+
+    Args:
+        path: the file; symbolic links are followed, so that one file has one lock.
+        busy_timeout_seconds: how long a statement waits for a lock that a foreign tool holds.
+        factory: the class of the connections (tests inject faults with it).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        busy_timeout_seconds: float,
+        factory: type[Connection] = Connection,
+    ) -> None:
+        self.path = Path(path).resolve()
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self._factory = factory
+        self._lock: int | None = None
+
+    def lock(self) -> None:
+        """Keep every other process out until `unlock` or the end of this process.
+
+        Raises:
+            StoreLocked: another process has it. StoreError: the directory cannot be written.
+        """
+        name = self.path.with_name(self.path.name + ".lock")
+        try:
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(
+                f"{name} cannot be written: {error.strerror}; "
+                "the store needs a directory that exists and is writable"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise StoreLocked(
+                f"{self.path} is open in another process{f' (pid {owner})' if owner else ''}; "
+                "one store has one relay: stop that one, or give this one its own --store"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._lock = descriptor
+
+    def unlock(self) -> None:
+        """Let others in; idempotent. The lock file stays: without it two processes could lock two files."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def create(self) -> None:
+        """Make the file, readable by its owner only, if it is not there; its name is durable then.
+
+        Raises:
+            StoreError: it cannot be made.
+        """
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be opened for writing: {error.strerror}") from error
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def identify(self) -> Identity | None:
+        """Whose file it is, without changing a byte of it; None where there is no file or an empty one.
+
+        Raises:
+            StoreForeign: it is not an SQLite database.
+        """
+        try:
+            with self.path.open("rb") as file:
+                header = file.read(_HEADER_BYTES)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be read: {error.strerror}") from error
+        if not header:
+            return None
+        if not header.startswith(MAGIC) or len(header) < _HEADER_BYTES:
+            raise StoreForeign(
+                f"{self.path} is not a Fairlead store: it is not an SQLite database; name another file"
+            )
+        # The file's own header: what a WAL beside it may add never concerns the application id.
+        return Identity(int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"))
+
+    def connect(self) -> Connection:
+        """A connection that writes; every commit is on disk when it returns."""
+        connection = self._open("rw")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        if sys.platform == "darwin":
+            connection.execute("PRAGMA fullfsync = ON")
+            connection.execute("PRAGMA checkpoint_fullfsync = ON")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute("PRAGMA cache_size = -32768")
+        return connection
+
+    def connect_reader(self) -> Connection:
+        """A connection that cannot write."""
+        connection = self._open("rw")
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA cache_size = -8192")
+        return connection
+
+    def connect_read_only(self) -> Connection:
+        """A connection for looking at a file that somebody else may own; changes no byte of it."""
+        return self._open("ro")
+
+    def _open(self, mode: str) -> Connection:
+        connection = sqlite3.connect(
+            f"{self.path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=self._busy_timeout_seconds,
+            isolation_level=None,  # transactions are ours alone
+            check_same_thread=False,  # a connection is used by one thread at a time, not always the same
+            cached_statements=_STATEMENTS_KEPT,
+            factory=self._factory,
+        )
+        connection.execute("PRAGMA trusted_schema = OFF")
+        return connection
+
+    def free_bytes(self) -> int:
+        """What the disk has left for this user."""
+        room = os.statvfs(self.path)
+        return room.f_bavail * room.f_frsize

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one writer: whatever waits goes into one transaction, one fsync for all (design, sections 3 and 4).
+
+Jobs queue up while a commit runs and share the next one, appends and flushes alike. A caller gets its answer
+after the commit, never before, so what it was told is on disk. When the disk fills up, appends stop first and
+what the flushes need goes on; when a commit or fsync fails, nothing is believed any more and serving ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Generic, Literal, TypeVar
+
+from fairlead.drivers.sqlite_file import Connection, trouble_of
+from fairlead.errors import FairleadError, StoreBusy, StoreError, StoreFailed, StoreFull
+from fairlead.stores.sqlite_queries import queries
+
+T = TypeVar("T")
+Executor = Callable[[Callable[[], None]], None]
+Kind = Literal["read", "write", "bulk"]
+
+_LOG = queries("log")
+_BATCH_BYTES = 4 * 1024 * 1024
+_JOB_BYTES = 4096
+_FULL_RETRY_SECONDS = 10
+_BUSY_RETRY_SECONDS = 1
+
+
+class Transaction:
+    """What a job may use while its transaction is open.
+
+    `heads` are the last positions by partition; a job that raises one adds the partition to `touched`.
+    """
+
+    __slots__ = ("connection", "execute", "heads", "touched")
+
+    def __init__(self, connection: Connection, heads: list[int]) -> None:
+        self.connection = connection
+        self.execute = connection.execute
+        self.heads = heads
+        self.touched: set[int] = set()
+
+    def write_heads(self) -> None:
+        """Store the heads once, however many events the jobs appended."""
+        for partition in sorted(self.touched):
+            self.execute(_LOG["put_head"], (partition, self.heads[partition]))
+
+
+class Job(Generic[T]):
+    """One caller's share of a commit, and what came of it."""
+
+    __slots__ = ("error", "future", "guarded", "kind", "loop", "result", "run", "size_bytes")
+
+    def __init__(self, run: Callable[[Transaction], T], kind: Kind, guarded: bool, size_bytes: int) -> None:
+        self.run = run
+        self.kind = kind
+        self.guarded = guarded
+        self.size_bytes = size_bytes
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[T] = self.loop.create_future()
+        self.result: T | None = None
+        self.error: BaseException | None = None
+
+
+class WriterThread:
+    """The default executor: one thread, in order. It ends with `stop`, or with the process."""
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name="fairlead-store-writer", daemon=True)
+        self._thread.start()
+
+    def __call__(self, work: Callable[[], None]) -> None:
+        self._work.put(work)
+
+    def stop(self) -> None:
+        self._work.put(None)
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+
+
+class Writer:
+    """Runs jobs on the one connection that writes.
+
+    Args:
+        connection: in autocommit mode; nobody else writes with it.
+        executor: runs a callable some time, in order, not inside the call.
+        free_bytes: what the disk has left.
+        reserve_bytes: what appends must leave of it.
+        committed: called after each commit with about how many bytes it wrote.
+        failed: called once, on the executor's thread, when serving ends.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        executor: Executor,
+        *,
+        free_bytes: Callable[[], int],
+        reserve_bytes: int,
+        committed: Callable[[int], None],
+        failed: Callable[[StoreFailed], None],
+    ) -> None:
+        self._connection = connection
+        self._executor = executor
+        self._free_bytes = free_bytes
+        self._reserve_bytes = reserve_bytes
+        self._committed = committed
+        self._on_failed = failed
+        self._heads: list[int] = [pos for _, pos in connection.execute(_LOG["heads"] + " ORDER BY partition")]
+        self._bulk: deque[Job[Any]] = deque()
+        self._other: deque[Job[Any]] = deque()
+        self._lock = Lock()
+        self._scheduled = False
+        self._closed: StoreError | None = None
+
+    # -- asking ----------------------------------------------------------------------------------------
+
+    async def write(self, run: Callable[[Transaction], T], *, guarded: bool = True) -> T:
+        """Run a job that changes the store; may use the disk reserve.
+
+        Args:
+            guarded: undo what the job wrote if it raises; False for one that raises before it writes.
+
+        Raises:
+            StoreBusy, StoreFull: nothing was stored, try later. StoreFailed: serving has ended.
+            What the job raises.
+        """
+        return await self._submit(Job(run, "write", guarded, _JOB_BYTES))
+
+    async def append(self, run: Callable[[Transaction], T], *, guarded: bool, size_bytes: int) -> T:
+        """Run a job that makes the store grow, but not into the disk reserve. Raises as `write`."""
+        return await self._submit(Job(run, "bulk", guarded, size_bytes))
+
+    async def read(self, run: Callable[[Connection], T]) -> T:
+        """Run a job that only reads, where no other connection can. Raises as `write`."""
+        return await self._submit(Job(lambda transaction: run(transaction.connection), "read", False, 0))
+
+    def close(self, error: StoreError) -> None:
+        """Refuse with `error` what comes from now on; what waits is still carried out."""
+        self._closed = self._closed or error
+
+    def abandon(self) -> None:
+        """Forget what waits, as a power cut would; nobody gets an answer any more."""
+        with self._lock:
+            self._closed = StoreFailed("the store was abandoned")
+            self._bulk.clear()
+            self._other.clear()
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _submit(self, job: Job[T]) -> asyncio.Future[T]:
+        if self._closed is not None:
+            raise _again(self._closed)
+        with self._lock:
+            (self._bulk if job.kind == "bulk" else self._other).append(job)
+            if self._scheduled:
+                return job.future
+            self._scheduled = True
+        self._executor(self._drain)
+        return job.future
+
+    # -- carrying out ----------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        """One commit of what waits; on the executor's thread."""
+        jobs = self._take()
+        try:
+            self._carry_out(jobs)
+        except Exception as error:  # a defect here must not leave callers waiting, or believing
+            self.fail(error)
+            self._attempt(jobs)
+        _deliver(jobs)
+        with self._lock:
+            again = self._scheduled = bool(self._bulk or self._other)
+        if again:
+            self._executor(self._drain)
+
+    def _take(self) -> list[Job[Any]]:
+        """Everything but appends, and as many appends as keep the commit short."""
+        with self._lock:
+            jobs = list(self._other)
+            self._other.clear()
+            size = 0
+            while self._bulk and size < _BATCH_BYTES:
+                job = self._bulk.popleft()
+                size += job.size_bytes
+                jobs.append(job)
+        return jobs
+
+    def _carry_out(self, jobs: list[Job[Any]]) -> None:
+        if any(job.kind == "bulk" for job in jobs) and self._free_bytes() < self._reserve_bytes:
+            jobs = _refuse(jobs, "bulk", _full)
+        while jobs:
+            jobs = self._attempt(jobs)
+
+    def _attempt(self, jobs: list[Job[Any]]) -> list[Job[Any]]:
+        """One transaction; the jobs that are to be tried again without those that spoiled it."""
+        closed = self._closed
+        if isinstance(closed, StoreFailed):
+            return _refuse(jobs, None, lambda: _again(closed))
+        transaction = Transaction(self._connection, self._heads.copy())
+        writes = any(job.kind != "read" for job in jobs)
+        culprit: Job[Any] | None = None
+        try:
+            if writes:
+                transaction.execute("BEGIN IMMEDIATE")
+            for culprit in jobs:
+                _run(transaction, culprit)
+            culprit = None
+            if writes:
+                transaction.write_heads()
+                transaction.execute("COMMIT")
+        except Exception as error:  # of any kind: the transaction must end and its callers be answered
+            return self._triage(error, jobs, culprit)
+        self._heads = transaction.heads
+        if writes:
+            self._committed(sum(job.size_bytes for job in jobs))
+        return []
+
+    def _triage(self, error: Exception, jobs: list[Job[Any]], culprit: Job[Any] | None) -> list[Job[Any]]:
+        """Undo the transaction and say who is to blame for it; the others are tried again."""
+        trouble = trouble_of(error)
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except Exception as worse:  # a transaction that cannot be undone is as bad as a failed commit
+            trouble, error = "broken", worse
+        if trouble == "busy":
+            return _refuse(jobs, None, _busy)
+        if trouble == "full":
+            appending = any(job.kind == "bulk" for job in jobs)
+            return _refuse(jobs, "bulk" if appending else None, _full)
+        if trouble == "statement" and culprit is not None:
+            culprit.error = error
+            return [job for job in jobs if job is not culprit]
+        self.fail(error)
+        return jobs
+
+    def fail(self, error: BaseException) -> None:
+        """End serving: what the disk holds is not known any more. The first call counts."""
+        if isinstance(self._closed, StoreFailed):
+            return
+        failure = StoreFailed(
+            f"the store cannot be written: {error}; nothing more is accepted or delivered. "
+            "Check the disk, then start again: what was acknowledged is read back from it"
+        )
+        failure.__cause__ = error
+        self._closed = failure
+        self._on_failed(failure)
+
+
+def _run(transaction: Transaction, job: Job[Any]) -> None:
+    """Run one job; an error it means for its caller undoes that job only."""
+    job.error = None
+    heads, touched = transaction.heads, transaction.touched
+    if job.guarded:
+        transaction.execute("SAVEPOINT job")
+        transaction.heads, transaction.touched = heads.copy(), touched.copy()
+    try:
+        job.result = job.run(transaction)
+    except FairleadError as error:
+        job.error = error
+        if job.guarded:
+            transaction.execute("ROLLBACK TO job")
+            transaction.heads, transaction.touched = heads, touched
+    if job.guarded:
+        transaction.execute("RELEASE job")
+
+
+def _refuse(jobs: list[Job[Any]], kind: Kind | None, error: Callable[[], Exception]) -> list[Job[Any]]:
+    """Answer the jobs of one kind (None: all) with an error; return the others."""
+    rest = []
+    for job in jobs:
+        if kind is None or job.kind == kind:
+            job.error = error()
+        else:
+            rest.append(job)
+    return rest
+
+
+def _deliver(jobs: list[Job[Any]]) -> None:
+    """Answer every caller, waking its loop once."""
+    loops: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
+    for job in jobs:
+        loops.setdefault(job.loop, []).append(job)
+    for loop, done in loops.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, done)
+
+
+def _resolve(jobs: list[Job[Any]]) -> None:
+    for job in jobs:
+        if job.future.done():  # the caller has gone; the job was done all the same
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)
+
+
+def _again(error: StoreError) -> StoreError:
+    """The same error anew: one instance raised twice would drag every caller's traceback along."""
+    copy = type(error)(*error.args)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+def _full() -> StoreFull:
+    return StoreFull(
+        "the disk has no room left but the reserve that deliveries need; free some or lower [retention] keep",
+        retry_after_seconds=_FULL_RETRY_SECONDS,
+    )
+
+
+def _busy() -> StoreBusy:
+    return StoreBusy(
+        "another program has kept the store locked for longer than store_options.busy_timeout; try again",
+        retry_after_seconds=_BUSY_RETRY_SECONDS,
+    )
