@@ -14,6 +14,7 @@ from fairlead.core.retry import RetryPolicy
 
 State = Literal["active", "paused", "stopped", "disabled"]
 Mode = Literal["structured", "binary", "bare"]
+Signature = Literal["v1", "v1a"]
 Guarantee = Literal["chained", "first-run-ordered", "at-least-once", "broker-has-it"]
 
 
@@ -22,7 +23,8 @@ class Target:
     """One place with its credential.
 
     Attributes:
-        settings: `protocolsettings` as given (AMQP ones too); `headers` in the clear.
+        method, headers, handshake: of HTTP; the headers' values in the clear.
+        settings: of AMQP, every one with its effective value; empty for HTTP.
         credential: `sinkcredential` as given, secret included; None for none.
     """
 
@@ -56,7 +58,7 @@ class DeliveryOptions:
     timeout_seconds: float = 15.0
     ack_persist: Literal["before_next", "lazy"] = "before_next"
     receiver: Literal["plain", "library"] = "plain"
-    signature: Literal["v1", "v1a"] = "v1"
+    signature: Signature = "v1"
     settles: Literal["applied", "confirm"] | None = None
     failover: Literal["wait", "switch", "off"] = "wait"
     secret_overlap_seconds: float = 86_400.0
@@ -113,7 +115,6 @@ class Subscription:
     options: DeliveryOptions
     secrets: Secrets
     start: Start = Start()
-    config: Mapping[str, Any] = field(default_factory=dict)
     state: State = "active"
     reason: str | None = None
     since: float = 0.0
@@ -128,4 +129,6 @@ class Subscription:
             return "chained"
         if self.options.settles == "confirm":
             return "broker-has-it"
-        return "first-run-ordered" if self.targets[0].mode == "structured" else "at-least-once"
+        # A fail-over may send any event to any target, so the weakest one decides.
+        structured = all(target.mode == "structured" for target in self.targets)
+        return "first-run-ordered" if structured else "at-least-once"
