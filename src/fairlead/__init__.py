@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fairlead.core.event import Event
     from fairlead.embedded import Relay
-    from fairlead.errors import FairleadError, Problem
-    from fairlead.sdk.publisher import EventRefused, OutboxFull, Publisher
-    from fairlead.sdk.receiver import Receiver, Reject
+    from fairlead.errors import EventRefused, FairleadError, OutboxFull, Problem, Reject
+    from fairlead.sdk.publisher import Publisher
+    from fairlead.sdk.receiver import Receiver
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Event": "fairlead.core.event",
-    "EventRefused": "fairlead.sdk.publisher",
+    "EventRefused": "fairlead.errors",
     "FairleadError": "fairlead.errors",
-    "OutboxFull": "fairlead.sdk.publisher",
+    "OutboxFull": "fairlead.errors",
     "Problem": "fairlead.errors",
     "Publisher": "fairlead.sdk.publisher",
     "Receiver": "fairlead.sdk.receiver",
-    "Reject": "fairlead.sdk.receiver",
+    "Reject": "fairlead.errors",
     "Relay": "fairlead.embedded",
 }
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,6 +117,29 @@ def is_busy(error: BaseException) -> bool:
 def is_full(error: BaseException) -> bool:
     """Whether an error says that the disk is full."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+_held_at_fork: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
+_taken: list[threading.Lock] = []
+
+
+def hold_at_fork(lock: threading.Lock) -> None:
+    """Let no fork happen while a thread holds `lock`: a child would inherit SQLite's locks as they are."""
+    _held_at_fork.add(lock)
+
+
+def _before_fork() -> None:
+    for lock in sorted(_held_at_fork, key=id):
+        lock.acquire()
+        _taken.append(lock)
+
+
+def _after_fork() -> None:
+    while _taken:
+        _taken.pop().release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def abandon(connection: Connection) -> None:

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The thread that forwards an outbox to the relay, in order, in batches.
+
+Of all processes that share an outbox one forwards at a time: it holds a lock on the file beside the outbox,
+which the system frees when the process dies, and another takes over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable
+
+from fairlead.drivers.http_sync import HttpOrigin, UnreachableError
+from fairlead.sdk.forwarding import Accepted, Later, Refused, Smaller, Verdict, batch_body, judge
+from fairlead.sdk.outbox import Outbox, Waiting
+
+log = logging.getLogger("fairlead.publisher")
+
+MAX_EVENTS = 1000
+MAX_BYTES = 8 * 1024 * 1024 - 2  # the array's brackets
+POLL_SECONDS = 0.1  # how soon what another process stored is seen
+FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.5, 60.0
+
+OnRefused = Callable[[list[int]], None]
+
+
+class Forwarder:
+    """Forwards until it is closed; a daemon thread, for what it has not forwarded stays in the outbox.
+
+    Args:
+        headers: sent with every request, the login among them.
+        on_step: called in this thread after each look at the outbox, whoever forwards it.
+        on_refused: called in this thread with the numbers of events that were refused.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        origin: HttpOrigin,
+        headers: dict[str, str],
+        *,
+        on_step: Callable[[], None],
+        on_refused: OnRefused,
+    ) -> None:
+        self._outbox, self._origin, self._headers = outbox, origin, headers
+        self._on_step, self._on_refused = on_step, on_refused
+        self._lock = _TurnLock(f"{outbox.path}-lock")
+        self._random = random.Random()
+        self._wake = threading.Event()
+        self._closing = False
+        self._limit = MAX_EVENTS
+        self._failures = 0
+        self._not_before = 0.0
+        self.last_error: str | None = None
+        self._thread = threading.Thread(target=self._run, name="fairlead-publisher", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something to forward; a wait after a failure goes on, for the relay answers no sooner."""
+        self._wake.set()
+
+    def hurry(self) -> None:
+        """Cut a wait after a failure short, once."""
+        self._not_before = 0.0
+        self._wake.set()
+
+    def close(self) -> None:
+        """Break off what is under way and end the thread; idempotent."""
+        self._closing = True
+        self._origin.abort()
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._closing:
+                delay = self._step()
+                self._wake.wait(delay)
+                self._wake.clear()
+        finally:
+            self._lock.release()
+            self._origin.close()
+
+    def _step(self) -> float:
+        """Forward one batch; return after how many seconds to go on at the latest."""
+        try:
+            delay = POLL_SECONDS
+            if (pause := self._not_before - time.monotonic()) > 0:
+                delay = pause
+            elif self._lock.take() and (batch := self._outbox.head(self._limit, MAX_BYTES)):
+                delay = self._act(self._send(batch), batch)
+            self._on_step()
+            return delay
+        except Exception as error:
+            # Disk full, busy, or a defect: nothing was let go of, so nothing is lost; the thread must live on.
+            log.exception("The outbox could not be forwarded", extra={"outbox": self._outbox.path})
+            return self._back_off(str(error), None)
+
+    def _send(self, batch: list[Waiting]) -> Verdict:
+        try:
+            answer = self._origin.post("/events", batch_body(batch), self._headers)
+        except UnreachableError as error:
+            return Later(f"the relay cannot be reached: {error}")
+        return judge(answer.status, answer.headers, answer.body, batch)
+
+    def _act(self, verdict: Verdict, batch: list[Waiting]) -> float:
+        match verdict:
+            case Accepted(receipts):
+                self._outbox.settle(list(zip(batch, receipts, strict=True)), [])
+                self._limit = min(MAX_EVENTS, self._limit * 2)
+            case Refused(problems):
+                refused = [(batch[index], problem) for index, problem in sorted(problems.items())]
+                self._outbox.settle([], refused)
+                for row, problem in refused:
+                    extra = {"event_id": row.id, "event_source": row.source, "problem": problem.get("type")}
+                    log.error("The relay refused an event; it is in the outbox's refused table", extra=extra)
+                self._on_refused([row.seq for row, _ in refused])
+            case Smaller():
+                self._limit = max(1, len(batch) // 2)
+                return 0.0
+            case Later(detail, retry_after_seconds):
+                return self._back_off(detail, retry_after_seconds)
+        self._failures, self.last_error = 0, None
+        return 0.0
+
+    def _back_off(self, detail: str, retry_after_seconds: float | None) -> float:
+        if self._closing:
+            return 0.0
+        if detail != self.last_error:
+            log.warning("Events wait in the outbox", extra={"outbox": self._outbox.path, "error": detail})
+        self.last_error = detail
+        ceiling = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(self._failures, 16))
+        self._failures += 1
+        pause = max(self._random.uniform(ceiling / 2, ceiling), retry_after_seconds or 0.0)
+        self._not_before = time.monotonic() + pause
+        return pause
+
+
+class _TurnLock:
+    """An exclusive lock between processes on a file of its own; the system frees it when its process ends."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: int | None = None
+        _locks.add(self)
+
+    def take(self) -> bool:
+        """Whether this process has the lock, taking it if it is free."""
+        if self._file is not None:
+            return True
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Let go of the lock; in a fork's child that closes its copy and leaves the parent's lock alone."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+
+_locks: weakref.WeakSet[_TurnLock] = weakref.WeakSet()
+
+
+def _forget_locks() -> None:
+    """A child that never publishes must not keep the lock of a parent that has died."""
+    for lock in list(_locks):
+        with contextlib.suppress(OSError):
+            lock.release()
+
+
+os.register_at_fork(after_in_child=_forget_locks)

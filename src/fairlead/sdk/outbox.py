@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The publisher's durable outbox: one SQLite file that several processes may share (interface, section 11).
+
+Events leave in the order in which they were stored. What the relay refused for good moves to the refused
+table.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from fairlead.core.event import Event
+from fairlead.drivers.sqlite_local import (
+    Connection,
+    SqliteError,
+    abandon,
+    hold_at_fork,
+    is_full,
+    open_local,
+    transaction,
+)
+from fairlead.errors import OutboxError, OutboxFull
+
+TABLE, VERSION = "fairlead_outbox", 1
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS event (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, source TEXT NOT NULL, body BLOB NOT NULL,
+    awaited INTEGER NOT NULL, stored_at REAL NOT NULL);
+
+CREATE TABLE IF NOT EXISTS refused (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL, source TEXT NOT NULL, body BLOB NOT NULL,
+    problem BLOB NOT NULL, refused_at REAL NOT NULL);
+
+CREATE TABLE IF NOT EXISTS receipt (
+    seq INTEGER PRIMARY KEY, partition INTEGER, position INTEGER, duplicate INTEGER,
+    problem BLOB, at REAL NOT NULL);
+
+CREATE TABLE IF NOT EXISTS size (bytes INTEGER NOT NULL);
+
+INSERT INTO size SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM size);
+
+CREATE TRIGGER IF NOT EXISTS event_in AFTER INSERT ON event
+BEGIN UPDATE size SET bytes = bytes + length(NEW.body); END;
+
+CREATE TRIGGER IF NOT EXISTS event_out AFTER DELETE ON event
+BEGIN UPDATE size SET bytes = bytes - length(OLD.body); END;
+
+CREATE TRIGGER IF NOT EXISTS refused_in AFTER INSERT ON refused
+BEGIN UPDATE size SET bytes = bytes + length(NEW.body); END;
+
+CREATE TRIGGER IF NOT EXISTS refused_out AFTER DELETE ON refused
+BEGIN UPDATE size SET bytes = bytes - length(OLD.body); END
+"""
+
+_RECEIPTS_KEPT_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a published event.
+
+    Attributes:
+        id: the event's.
+        partition, position: its place in the relay's log; None while it is only stored in the outbox.
+        duplicate: whether the relay had it already; None while it is only stored.
+    """
+
+    id: str
+    partition: int | None = None
+    position: int | None = None
+    duplicate: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedEvent:
+    """An event that the relay refused for good.
+
+    Attributes:
+        id: its number, for `retry_refused` and `discard_refused`.
+        event: the event as published.
+        problem: the relay's problem document (RFC 9457), its `errors` those of this event.
+        refused_at: aware, UTC.
+    """
+
+    id: int
+    event: Event
+    problem: dict[str, Any]
+    refused_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStatus:
+    """How an outbox stands, over all processes that share it.
+
+    Attributes:
+        waiting: events that the relay has not accepted yet.
+        refused: events in the refused table.
+        oldest: when the first waiting event was stored, aware UTC; None if none waits.
+        size_bytes: what both tables hold, of `max_bytes`.
+        last_error: why this process's last try to forward failed; None if it did not.
+    """
+
+    waiting: int
+    refused: int
+    oldest: datetime | None
+    size_bytes: int
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One event on its way to the relay: its number in the outbox and its JSON."""
+
+    seq: int
+    id: str
+    source: str
+    body: bytes
+    awaited: bool
+
+
+class Outbox:
+    """The open outbox of one process; methods block and may be called from any thread.
+
+    Every method raises OutboxError when the file cannot be used; what it was to store is then not stored.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], max_bytes: int) -> None:
+        self.path, self.max_bytes = os.fspath(path), max_bytes
+        self._connection = open_local(path, SCHEMA, name=TABLE, version=VERSION)
+        self._lock = threading.Lock()
+        hold_at_fork(self._lock)
+        self._closed = False
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._lock:
+            if self._closed:
+                raise OutboxError(f"{self.path}: the outbox is closed")
+            try:
+                yield self._connection
+            except SqliteError as error:
+                hint = "; free some space" if is_full(error) else ""
+                raise OutboxError(f"{self.path}: {error}{hint}") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._reading() as connection, transaction(connection):
+            yield connection
+
+    # -- in --------------------------------------------------------------------------------------------
+
+    def append(self, events: Sequence[tuple[Event, bytes, bool]]) -> list[int | OutboxFull]:
+        """Store events, with their JSON and whether somebody awaits their receipt, in one commit, on disk.
+
+        Returns per event its number, or why there is no room for it.
+        """
+        with self._writing() as connection:
+            (size,) = connection.execute("SELECT bytes FROM size").fetchone()
+            results: list[int | OutboxFull] = []
+            for event, body, awaited in events:
+                if size + len(body) > self.max_bytes:
+                    results.append(self._full(size, len(body)))
+                    continue
+                size += len(body)
+                row = (event.id, event.source, body, awaited, time.time())
+                sql = "INSERT INTO event (id, source, body, awaited, stored_at) VALUES (?, ?, ?, ?, ?)"
+                results.append(connection.execute(sql, row).lastrowid or 0)
+            return results
+
+    def _full(self, size: int, wanted: int) -> OutboxFull:
+        return OutboxFull(
+            f"{self.path} holds {size} bytes and the event has {wanted}; max_bytes is {self.max_bytes}. "
+            "Is the relay reachable (status().last_error), or are there refused events to discard?"
+        )
+
+    # -- out -------------------------------------------------------------------------------------------
+
+    def head(self, max_events: int, max_bytes: int) -> list[Waiting]:
+        """The oldest events, at most so many and so big, but one at least if there is any."""
+        rows: list[Waiting] = []
+        total = 0
+        with self._reading() as connection:
+            sql = "SELECT seq, id, source, body, awaited FROM event ORDER BY seq LIMIT ?"
+            for seq, id, source, body, awaited in connection.execute(sql, (max_events,)):
+                total += len(body) + 1
+                if rows and total > max_bytes:
+                    break
+                rows.append(Waiting(seq, id, source, body, bool(awaited)))
+        return rows
+
+    def settle(
+        self, accepted: Sequence[tuple[Waiting, Receipt]], refused: Sequence[tuple[Waiting, dict[str, Any]]]
+    ) -> None:
+        """Let go of what the relay accepted, and set aside what it refused, in one commit.
+
+        The receipt of an awaited event is kept for whoever awaits it, in whichever process, for an hour.
+        """
+        now = time.time()
+        gone = [(row.seq,) for row, _ in (*accepted, *refused)]
+        aside = [(row.seq, row.id, row.source, row.body, _json(why), now) for row, why in refused]
+        receipts = [
+            (row.seq, receipt.partition, receipt.position, receipt.duplicate, None, now)
+            for row, receipt in accepted
+            if row.awaited
+        ] + [(row.seq, None, None, None, _json(why), now) for row, why in refused if row.awaited]
+        with self._writing() as connection:
+            connection.executemany("DELETE FROM event WHERE seq = ?", gone)
+            connection.executemany("INSERT INTO refused VALUES (?, ?, ?, ?, ?, ?)", aside)
+            connection.executemany("INSERT OR REPLACE INTO receipt VALUES (?, ?, ?, ?, ?, ?)", receipts)
+            connection.execute("DELETE FROM receipt WHERE at < ?", (now - _RECEIPTS_KEPT_SECONDS,))
+
+    def receipts(self, seqs: Sequence[int]) -> dict[int, Receipt | dict[str, Any]]:
+        """What became of awaited events, as far as it is known: a receipt, or the problem of a refusal."""
+        sql = """SELECT seq, partition, position, duplicate, problem FROM receipt
+                 WHERE seq IN (SELECT value FROM json_each(?))"""
+        with self._reading() as connection:
+            rows = connection.execute(sql, (msgspec.json.encode(list(seqs)).decode(),)).fetchall()
+        return {
+            seq: Receipt("", partition, position, bool(duplicate)) if problem is None else _object(problem)
+            for seq, partition, position, duplicate, problem in rows
+        }
+
+    # -- what is in it ---------------------------------------------------------------------------------
+
+    def last_seq(self) -> int:
+        """The number of the newest waiting event; 0 if none waits."""
+        with self._reading() as connection:
+            return int(connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
+
+    def left(self, up_to_seq: int) -> int:
+        """How many events up to a number still wait."""
+        with self._reading() as connection:
+            sql = "SELECT count(*) FROM event WHERE seq <= ?"
+            return int(connection.execute(sql, (up_to_seq,)).fetchone()[0])
+
+    def status(self, last_error: str | None = None) -> OutboxStatus:
+        """How it stands."""
+        with self._reading() as connection:
+            waiting, oldest = connection.execute("SELECT count(*), min(stored_at) FROM event").fetchone()
+            (refused,) = connection.execute("SELECT count(*) FROM refused").fetchone()
+            (size,) = connection.execute("SELECT bytes FROM size").fetchone()
+        since = None if oldest is None else datetime.fromtimestamp(oldest, UTC)
+        return OutboxStatus(waiting, refused, since, size, last_error)
+
+    def refused(self) -> list[RefusedEvent]:
+        """Every refused event, in the order in which they were published."""
+        from fairlead.core.codec import decode_structured
+
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT seq, body, problem, refused_at FROM refused ORDER BY seq"
+            ).fetchall()
+        return [
+            RefusedEvent(seq, decode_structured(body), _object(problem), datetime.fromtimestamp(at, UTC))
+            for seq, body, problem, at in rows
+        ]
+
+    def retry_refused(self, id: int) -> bool:
+        """Publish a refused event again, as the newest; False if there is none of that number."""
+        sql = """INSERT INTO event (id, source, body, awaited, stored_at)
+                 SELECT id, source, body, 0, ? FROM refused WHERE seq = ?"""
+        with self._writing() as connection:
+            found = connection.execute(sql, (time.time(), id)).rowcount == 1
+            connection.execute("DELETE FROM refused WHERE seq = ?", (id,))
+        return found
+
+    def discard_refused(self, id: int) -> bool:
+        """Delete a refused event; False if there is none of that number."""
+        with self._writing() as connection:
+            return connection.execute("DELETE FROM refused WHERE seq = ?", (id,)).rowcount == 1
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._connection.close()
+
+    def abandon(self) -> None:
+        """Leave the connection of a fork's parent alone."""
+        abandon(self._connection)
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    return msgspec.json.decode(text, type=dict[str, Any])

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a publisher has open in one process: the outbox, the forwarder, and the commits that calls share."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fairlead.core.event import Event
+from fairlead.drivers.http_sync import HttpOrigin
+from fairlead.errors import EventRefused, OutboxClosed, OutboxFull
+from fairlead.sdk.forwarder import Forwarder
+from fairlead.sdk.outbox import Outbox, Receipt, RefusedEvent
+
+log = logging.getLogger("fairlead.publisher")
+
+COMMIT_EVENTS = 1000
+
+
+@dataclass(slots=True)
+class Pending:
+    """One call to publish: `stored` resolves at the commit, `accepted` with the relay's receipt."""
+
+    event: Event
+    body: bytes
+    awaited: bool
+    stored: Future[int] = field(default_factory=Future)
+    accepted: Future[Receipt] = field(default_factory=Future)
+
+
+class PublisherProcess:
+    """Concurrent calls share a commit: who gets the lock stores whatever queued while the last commit ran."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        origin: HttpOrigin,
+        headers: dict[str, str],
+        *,
+        on_refused: Callable[[RefusedEvent], None] | None,
+    ) -> None:
+        self.outbox = outbox
+        self._callback = on_refused
+        self._queue: deque[Pending] = deque()
+        self._turn = threading.Lock()
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="fairlead-outbox")
+        self._awaited: dict[int, Pending] = {}
+        self._stepped = threading.Condition()
+        self.forwarder = Forwarder(
+            outbox, origin, headers, on_step=self._after_step, on_refused=self._after_refusal
+        )
+
+    # -- storing ---------------------------------------------------------------------------------------
+
+    def commit(self, pending: Pending) -> None:
+        """Store a call's event, and whatever else is queued; `pending.stored` is done when it returns."""
+        self._queue.append(pending)
+        while not pending.stored.done():
+            self._commit()
+
+    def commit_soon(self, pending: Pending) -> None:
+        """As `commit`, in a thread."""
+        self._queue.append(pending)
+        try:
+            self._committer.submit(self._commit)
+        except RuntimeError:
+            raise OutboxClosed(f"{self.outbox.path}: the publisher was closed") from None
+
+    def _commit(self) -> None:
+        with self._turn:
+            batch: list[Pending] = []
+            while self._queue and len(batch) < COMMIT_EVENTS:
+                pending = self._queue.popleft()
+                if pending.stored.set_running_or_notify_cancel():
+                    batch.append(pending)
+            if batch:
+                self._store(batch)
+
+    def _store(self, batch: list[Pending]) -> None:
+        try:
+            results = self.outbox.append([(p.event, p.body, p.awaited) for p in batch])
+        except Exception as error:  # nothing was stored, whatever it was: the callers are told
+            for pending in batch:
+                pending.stored.set_exception(error)
+            return
+        for pending, result in zip(batch, results, strict=True):
+            if isinstance(result, OutboxFull):
+                pending.stored.set_exception(result)
+                continue
+            if pending.awaited:
+                self._awaited[result] = pending
+            pending.stored.set_result(result)
+        self.forwarder.wake()
+
+    # -- what became of it -----------------------------------------------------------------------------
+
+    def wait_for_step(self, timeout_seconds: float) -> None:
+        """Wait until the forwarder has looked at the outbox once more, or for so long."""
+        with self._stepped:
+            self._stepped.wait(timeout_seconds)
+
+    def _after_step(self) -> None:
+        """In the forwarder's thread: hand out the receipts that this process awaits, whoever earned them."""
+        awaited = list(self._awaited)
+        if awaited:
+            for seq, receipt in self.outbox.receipts(awaited).items():
+                _resolve(self._awaited.pop(seq), seq, receipt)
+        with self._stepped:
+            self._stepped.notify_all()
+
+    def _after_refusal(self, seqs: list[int]) -> None:
+        """In the forwarder's thread."""
+        if self._callback is None:
+            return
+        for refused in self.outbox.refused():
+            if refused.id in seqs:
+                try:
+                    self._callback(refused)
+                except Exception:  # a callback's defect must not stop the events behind it
+                    log.exception("on_refused raised", extra={"event_id": refused.event.id})
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop, and tell those who still wait."""
+        self._committer.shutdown(wait=True)
+        self.forwarder.close()
+        self.outbox.close()
+        for pending in self._awaited.values():
+            message = f"{self.outbox.path}: the publisher was closed; the event is stored and waits"
+            if not pending.accepted.done():
+                pending.accepted.set_exception(OutboxClosed(message))
+
+    def abandon(self) -> None:
+        """In the child of a fork: none of its threads are here, and its file belongs to the parent."""
+        self.outbox.abandon()
+
+
+def _resolve(pending: Pending, seq: int, receipt: Receipt | dict[str, Any]) -> None:
+    if not pending.accepted.set_running_or_notify_cancel():
+        return
+    if isinstance(receipt, Receipt):
+        pending.accepted.set_result(replace(receipt, id=pending.event.id))
+        return
+    detail = receipt.get("detail") or receipt.get("title")
+    message = f"the relay refused {pending.event.id!r}: {detail}"
+    pending.accepted.set_exception(EventRefused(message, refused_id=seq, problem=receipt))
