@@ -8,7 +8,7 @@ that every store passes unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from fairlead.core.log import Appended, Entry, EventQuery
 from fairlead.core.outcome import Outcome
 from fairlead.core.policy import Grant, Principal
 from fairlead.core.subscription import Matching, Subscription, Target
+from fairlead.errors import StoreFailed
 
 
 class Clock(Protocol):
@@ -271,10 +272,11 @@ class Store(Protocol):
     """One durable store: six nouns over one database.
 
     `shared` says that several nodes may share it (a filter change then waits for one answer first).
-    `failed` resolves with the StoreFailed that ended serving.
+    `on_failed` is called once, on any thread, with the StoreFailed that ended serving.
     """
 
     shared: bool
+    on_failed: Callable[[StoreFailed], None] | None
 
     @property
     def log(self) -> Log: ...

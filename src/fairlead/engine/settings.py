@@ -62,7 +62,7 @@ class EngineSettings:
     """Everything the engine is told at its start.
 
     Attributes:
-        slow_after_seconds: from then on a lane in flight no longer keeps `low_water` back (design, section 5).
+        slow_after_seconds: from then on a lane in flight no longer keeps `low_water` back.
         flush_window_seconds: how long settlements wait for others before they are stored together.
         read_ahead: at most so many unsettled events of one channel are kept in memory.
         handshake_seconds: how long a sink's consent holds (interface, section 7).

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is done every half minute, whoever calls or does not: retention, old attempts, handshakes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from fairlead.engine.expiry import Expiry
+from fairlead.engine.handshakes import Handshakes
+from fairlead.engine.retention import Retention
+from fairlead.engine.settings import Retention as Rules
+from fairlead.errors import FairleadError, StoreFailed
+from fairlead.ports import Attempts, Clock
+
+ATTEMPTS_CHUNK = 1000
+
+_log = logging.getLogger(__name__)
+
+
+class Janitor:
+    """Runs its chores one after the other, sweep by sweep. What fails is logged and done at the next one."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        rules: Rules,
+        *,
+        retention: Retention,
+        expiry: Expiry,
+        attempts: Attempts,
+        handshakes: Handshakes,
+    ) -> None:
+        self._retention = retention
+        self._expiry = expiry
+        self._attempts = attempts
+        self._handshakes = handshakes
+        self._clock = clock
+        self._rules = rules
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Sweep from now on, the first time after `sweep_seconds`."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Start nothing more; return when what was begun is done, within a chunk. Idempotent."""
+        self._stop.set()
+        if self._task is not None:
+            await self._task
+
+    async def sweep(self) -> None:
+        """Every chore once.
+
+        Raises:
+            StoreFailed: serving has ended.
+        """
+        stopped = self._stop.is_set
+        chores: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+            ("retention", lambda: self._retention.prune(stopped)),
+            ("expiry", lambda: self._expiry.expire(stopped)),
+            ("attempts", self._prune_attempts),
+            ("handshakes", self._handshakes.renew),
+        ]
+        for chore, do in chores:
+            if stopped():
+                return
+            try:
+                await do()
+            except StoreFailed:
+                raise
+            except FairleadError as error:
+                _log.warning("a chore failed and is done later", extra={"chore": chore, "detail": str(error)})
+
+    async def _prune_attempts(self) -> None:
+        older_than = self._clock.now() - self._rules.attempts_seconds
+        while not self._stop.is_set():
+            pruned = await self._attempts.prune_attempts(older_than, ATTEMPTS_CHUNK)
+            if pruned < ATTEMPTS_CHUNK:
+                return
+            await asyncio.sleep(0)  # intake and deliveries come first
+
+    async def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                await asyncio.wait_for(self._stop.wait(), self._rules.sweep_seconds)
+            except TimeoutError:
+                try:
+                    await self.sweep()
+                except StoreFailed:
+                    return  # the node knows, and ends

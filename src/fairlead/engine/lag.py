@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a subscription is behind, cheaply (interface, section 4: `lag_events`, `lag_seconds`).
+
+`lag_events` is the sum of what its channels have not read yet, what they have read and not settled, and one
+for each lane that is held, parked or slow: it is 0 exactly when nothing is left to deliver. An event that was
+not read yet counts whether or not the filter will pass it: to know that it would have to be read. What stands
+behind the head of a held lane is counted by `GET …/lanes` (`waiting`).
+
+`lag_seconds` is the age of the oldest of these; of held lanes the first hundred are looked at, by when their
+head failed first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from fairlead.core.channel import ChannelId, HoldState
+from fairlead.errors import StoreCorrupt
+from fairlead.ports import Store
+
+_LANES_SEEN = 100
+
+
+class Seen(Protocol):
+    """What of a channel's view the lag is made of."""
+
+    @property
+    def channel(self) -> ChannelId: ...
+    @property
+    def scan_pos(self) -> int: ...
+    @property
+    def open_positions(self) -> Collection[int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    events: int
+    seconds: float
+
+
+async def lag_of(
+    store: Store,
+    subscription: str,
+    views: Collection[Seen],
+    *,
+    heads: Mapping[int, int],
+    lanes: Mapping[HoldState, int],
+    now: float,
+) -> Lag:
+    """The lag of one subscription.
+
+    Args:
+        views: its channels as the dispatcher sees them.
+        heads: of the log.
+        lanes: how many are in which state.
+        now: Unix seconds.
+    """
+    events = sum(lanes.values())
+    oldest = now
+    for view in views:
+        partition = view.channel.partition
+        unread = max(heads[partition] - view.scan_pos, 0)
+        events += unread + len(view.open_positions)
+        if view.open_positions or unread:
+            first = min(view.open_positions, default=view.scan_pos + 1)
+            oldest = min(oldest, await _accepted_at(store, partition, first, now))
+    if any(lanes.values()):
+        rows = await store.channels.holds(subscription, None, None, _LANES_SEEN)
+        oldest = min([oldest, *(row.hold.since for row in rows)])
+    return Lag(events, max(now - oldest, 0.0))
+
+
+async def _accepted_at(store: Store, partition: int, position: int, now: float) -> float:
+    try:
+        entries = await store.log.read(partition, position - 1, 1)
+    except StoreCorrupt:
+        return now  # the delivery of it says so, and `fairlead store check`; a status must still be had
+    return entries[0].accepted_at if entries else now

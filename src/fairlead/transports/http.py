@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""REST callbacks: one delivery is one signed HTTP request (interface, section 7)."""
+
+from __future__ import annotations
+
+from fairlead.core.egress import EgressPolicy
+from fairlead.core.outcome import Outcome
+from fairlead.core.outcomes_http import Item, Reply, Verdict, judge, outcome_of_failure, retry_after
+from fairlead.core.subscription import Subscription, Target
+from fairlead.drivers.http_client import HttpClient
+from fairlead.errors import ForbiddenSink, HandshakeRefused, SendFailed
+from fairlead.ports import Answer, Clock, Delivery
+from fairlead.transports.handshake import Consent, ask_consent
+from fairlead.transports.http_request import Plan, headers_and_body, plan_for
+
+_CONSENT_SECONDS = 86_400.0
+_HANDSHAKE_TIMEOUT_SECONDS = 10.0
+_MAX_PLANS = 10_000
+
+
+class HttpSender:
+    """`ports.Sender` over HTTP/1.1.
+
+    Args:
+        client: connects and guards; its resolver should have the same `policy`.
+        policy: which addresses may be called.
+        origin: `[webhook] origin`, our name in handshakes; None refuses sinks that require one.
+    """
+
+    def __init__(
+        self, client: HttpClient, policy: EgressPolicy, clock: Clock, *, origin: str | None = None
+    ) -> None:
+        self._client = client
+        self._policy = policy
+        self._clock = clock
+        self._origin = origin
+        self._plans: dict[tuple[str, str], Plan] = {}
+        self._consents: dict[str, float] = {}
+
+    async def send(self, delivery: Delivery) -> Answer:
+        """Try once; see `ports.Sender.send`. The timeout covers a handshake that is due."""
+        now = self._clock.now()
+        begun = self._clock.monotonic()
+        verdict = await self._try(delivery, now, begun)
+        duration_ms = int((self._clock.monotonic() - begun) * 1000)
+        return Answer(verdict.outcomes, duration_ms, now, verdict.heard)
+
+    async def check(self, target: Target, subscription: Subscription) -> float | None:
+        """Check a sink before a subscription is stored; see `ports.Sender.check`.
+
+        A host that cannot be resolved now is no reason to refuse: it may be up later, and is checked then.
+        """
+        url = self._policy.check_url(target.sink)
+        if url.scheme not in ("http", "https"):
+            raise ForbiddenSink(f"the sink has the scheme {url.scheme!r}; protocol HTTP takes http and https")
+        try:
+            await self._client.resolve(url.endpoint, timeout_seconds=_HANDSHAKE_TIMEOUT_SECONDS)
+        except SendFailed as failure:
+            if failure.kind == "forbidden":
+                raise ForbiddenSink(failure.detail) from None
+        if target.handshake == "none":
+            return None
+        try:
+            consent = await self._shake_hands(target, subscription, _HANDSHAKE_TIMEOUT_SECONDS)
+        except SendFailed as failure:
+            raise HandshakeRefused(
+                f"the sink did not answer the handshake: {failure.detail}", members={"answered": False}
+            ) from None
+        return consent.rate_per_second
+
+    async def close(self) -> None:
+        """Close every connection; idempotent."""
+        await self._client.close()
+
+    async def _try(self, delivery: Delivery, now: float, begun: float) -> Verdict:
+        options = delivery.subscription.options
+        timeout_seconds = options.timeout_seconds
+        try:
+            plan = self._plan(delivery, now)
+            if delivery.target.handshake == "required":
+                await self._renew_consent(delivery, begun)
+                timeout_seconds -= self._clock.monotonic() - begun
+            headers, body = headers_and_body(delivery, plan, int(now))
+            answer = await self._client.send(plan.route, headers, body, timeout_seconds)
+        except SendFailed as failure:
+            return _all(delivery, outcome_of_failure(failure))
+        except HandshakeRefused as refusal:
+            return _all(delivery, Outcome("gone", detail=f"handshake refused: {refusal.detail}"))
+        except ValueError as error:
+            return _all(delivery, Outcome("unavailable", detail=f"the delivery cannot be sent: {error}"))
+        wait = retry_after(answer.header("retry-after"), now) if answer.status in (429, 503) else None
+        reply = Reply(answer.status, answer.body, wait)
+        items = [Item(parcel.entry.key, parcel.entry.position) for parcel in delivery.parcels]
+        return judge(reply, items, fence=delivery.fence, options=options, batch=delivery.batch)
+
+    def _plan(self, delivery: Delivery, now: float) -> Plan:
+        key = (delivery.subscription.id, delivery.target.sink)
+        plan = self._plans.get(key)
+        if plan is None or not plan.serves(delivery, now):
+            if len(self._plans) >= _MAX_PLANS:  # of subscriptions long deleted, most of them
+                self._plans.clear()
+            plan = plan_for(delivery.subscription, delivery.target, origin=self._origin, now=now)
+            self._plans[key] = plan
+        return plan
+
+    async def _renew_consent(self, delivery: Delivery, begun: float) -> None:
+        """Shake hands anew where the last time is a day ago, or was before this process began."""
+        given_at = self._consents.get(delivery.target.sink)
+        if given_at is None or begun - given_at >= _CONSENT_SECONDS:
+            timeout_seconds = delivery.subscription.options.timeout_seconds
+            await self._shake_hands(delivery.target, delivery.subscription, timeout_seconds)
+
+    async def _shake_hands(
+        self, target: Target, subscription: Subscription, timeout_seconds: float
+    ) -> Consent:
+        if self._origin is None:
+            raise HandshakeRefused(
+                'the sink requires a handshake, and this relay has no name for it; set [webhook] origin = "<host name>"'
+            )
+        consent = await ask_consent(
+            self._client,
+            target.sink,
+            origin=self._origin,
+            rate_per_second=subscription.options.rate_per_second,
+            timeout_seconds=timeout_seconds,
+        )
+        self._consents[target.sink] = self._clock.monotonic()
+        return consent
+
+
+def _all(delivery: Delivery, outcome: Outcome) -> Verdict:
+    return Verdict((outcome,) * max(1, len(delivery.parcels)))
