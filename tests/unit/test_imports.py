@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rule of imports (design, section 9): layers, drivers, and a core that cannot reach the world."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "fairlead"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+CORE = [path for path in MODULES if path.parent.name == "core" or "core" in path.relative_to(PACKAGE).parts]
+IMPURE = {
+    "asyncio", "concurrent", "http.client", "http.server", "logging", "multiprocessing", "os", "pathlib",
+    "random", "secrets", "select", "shutil", "signal", "socket", "sqlite3", "ssl", "subprocess", "tempfile",
+    "threading", "time",
+}  # fmt: skip
+IO_LIBRARIES = {"httptools", "pyreqwest", "aiohttp", "sqlite3", "uvicorn", "uvloop"}
+PURE_THIRD_PARTY = {"msgspec", "cryptography"}
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Every module that `path` imports when it runs; what only type checkers see does not count."""
+    tree = ast.parse(path.read_text())
+    unseen = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in unseen:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module or ""
+
+
+def test_the_layers_hold_without_an_exception() -> None:
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ignore_imports" not in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("path", CORE, ids=_name)
+def test_the_core_reaches_no_clock_no_randomness_and_no_world(path: Path) -> None:
+    names = set(_imports(path))
+    roots = {name.split(".")[0] for name in names}
+    assert not (roots | names) & IMPURE
+    assert roots <= {"fairlead", *PURE_THIRD_PARTY, *sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_only_drivers_import_libraries_that_do_io(path: Path) -> None:
+    if path.relative_to(PACKAGE).parts[0] == "drivers":
+        return
+    assert not {name.split(".")[0] for name in _imports(path)} & IO_LIBRARIES
+
+
+@pytest.mark.parametrize("folder", ["engine", "sdk", "stores", "transports", "auth", "bridges"])
+def test_the_middle_layers_import_no_framework(folder: str) -> None:
+    known = {"fairlead", "msgspec", *sys.stdlib_module_names}
+    known |= {"django"} if folder == "sdk" else set()  # the view that Django wants, loaded only by its users
+    for path in (PACKAGE / folder).rglob("*.py"):
+        assert {name.split(".")[0] for name in _imports(path)} <= known, path
