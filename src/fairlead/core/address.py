@@ -80,16 +80,15 @@ def normal_host(host: str) -> str:
     Raises:
         ValueError: it is neither a host name nor an address.
     """
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")  # full-width digits become plain ones here
+        except UnicodeError:
+            raise ValueError(f"the host {host!r} is not a name that DNS can hold") from None
     literal = literal_address(host)
     if literal is not None:
         return str(literal)
     name = host.removesuffix(".").lower()
-    if not name.isascii():
-        try:
-            name = name.encode("idna").decode("ascii")
-        except UnicodeError:
-            raise ValueError(f"the host {host!r} is not a name that DNS can hold") from None
-        return normal_host(name)  # full-width digits become an address only here
     if len(name) > 253 or not _NAME.match(name):
         raise ValueError(f"the host {host!r} is neither a name nor an address")
     return name
