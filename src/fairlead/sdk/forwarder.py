@@ -99,7 +99,7 @@ class Forwarder:
             self._on_step()
             return delay
         except Exception as error:
-            # Disk full, busy, or a defect: nothing was let go of, so nothing is lost; the thread must live on.
+            # Disk full, busy, or a defect: nothing was let go of, so nothing is lost; the thread lives on.
             log.exception("The outbox could not be forwarded", extra={"outbox": self._outbox.path})
             return self._back_off(str(error), None)
 

@@ -37,8 +37,9 @@ class InboxProcess:
         self._keys = NamedLocks()
         self._owners: dict[str, float] = {}
         self._changed = threading.Condition()
-        # Async handlers wait for the file here, not in their loop's own threads, which its holder may need.
-        self.waiters = ThreadPoolExecutor(max_workers=64, thread_name_prefix="fairlead-inbox-join")
+        # Async handlers wait for the file and write here, as many as there are: whoever holds the file must
+        # always find a thread, or nobody would ever let go of it.
+        self.writers = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="fairlead-inbox-writer")
         self._renewer: threading.Thread | None = None
         self._closed = False
 
@@ -187,7 +188,7 @@ class InboxProcess:
             self._changed.notify()
         if self._renewer is not None:
             self._renewer.join()
-        self.waiters.shutdown()
+        self.writers.shutdown()
         with self._writer:
             self.connection.close()
             self._quick.close()

@@ -89,7 +89,8 @@ class Publisher:
             EventRefused: with `accepted`: the relay refused it; it is in `refused()`.
             TimeoutError: with `accepted`: it is stored, and goes on by itself.
         """
-        process, pending = self._enqueue(event, wait)
+        pending = self._pending(event, wait)
+        process = self._process()
         process.commit(pending)
         pending.stored.result()
         if wait == "stored":
@@ -106,7 +107,8 @@ class Publisher:
         timeout: float | None = None,  # noqa: ASYNC109  # as `publish` has it
     ) -> Receipt:
         """As `publish`, without holding up the event loop; concurrent calls share one commit."""
-        process, pending = self._enqueue(event, wait)
+        pending = self._pending(event, wait)
+        process = self._processes.get(os.getpid()) or await asyncio.to_thread(self._process)
         process.commit_soon(pending)
         await asyncio.wrap_future(pending.stored)
         if wait == "stored":
@@ -116,12 +118,12 @@ class Publisher:
         except TimeoutError:
             raise _still_waits(process, pending) from None
 
-    def _enqueue(self, event: Event | Mapping[str, Any], wait: Wait) -> tuple[PublisherProcess, Pending]:
+    def _pending(self, event: Event | Mapping[str, Any], wait: Wait) -> Pending:
         if wait not in ("stored", "accepted"):
             raise ValueError(f'wait is {wait!r}; expected "stored" or "accepted"')
         if not isinstance(event, Event):
             event = self._event(event)
-        return self._process(), Pending(event, encode_structured(event), wait == "accepted")
+        return Pending(event, encode_structured(event), wait == "accepted")
 
     def _event(self, members: Mapping[str, Any]) -> Event:
         defaults: dict[str, Any] = {"id": str(uuid.uuid4()), "time": format_time(time.time())}

@@ -13,8 +13,10 @@ import asyncio
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import TracebackType
+from typing import Concatenate, ParamSpec, TypeVar
 
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
@@ -22,6 +24,9 @@ from fairlead.drivers.sqlite_local import Cursor, SqliteError, Value
 from fairlead.errors import InboxError, LockLost
 from fairlead.sdk import inbox_file
 from fairlead.sdk.inbox_process import InboxProcess
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class SqliteInbox:
@@ -80,7 +85,7 @@ class SqliteInbox:
 
 
 class SqliteTransaction:
-    """One delivery's transaction. What a handler needs of it is `execute`, `executemany` and `join`."""
+    """One delivery's transaction. What a handler needs of it is `execute`, `executemany` and `run`."""
 
     def __init__(
         self, process: InboxProcess, channel: ChannelId, key: str | None, owner: str, memory: Memory
@@ -92,19 +97,19 @@ class SqliteTransaction:
         self._joined = self._ended = self._released = False
         self._turn = (
             threading.Lock()
-        )  # an abandoned `join` must not take the file after the delivery has ended
+        )  # an abandoned `run` must not take the file after the delivery has ended
 
     # -- for the handler -------------------------------------------------------------------------------
 
     def execute(self, sql: str, parameters: Sequence[Value] = ()) -> Cursor:
         """Run one statement in the delivery's transaction; the first one takes the file's write lock.
 
-        An `async def` handler awaits `join()` first, so that its event loop never waits for that lock.
+        An `async def` handler calls it within `run`, so that its event loop never waits for that lock.
 
         Raises:
             InboxBusy: another handler writes for longer than `lock_wait_seconds`.
             LockLost: a newer generation began meanwhile, or the key's lock ran out.
-            RuntimeError: in an event loop before `join`, or after the delivery has ended.
+            RuntimeError: in an event loop's own thread, or after the delivery has ended.
             sqlite3.Error: of the statement.
         """
         self._take_part()
@@ -115,20 +120,26 @@ class SqliteTransaction:
         self._take_part()
         return self._process.connection.executemany(sql, rows)
 
-    async def join(self) -> None:
-        """Take the file's write lock without holding up the event loop. Raises as `execute`."""
+    async def run(
+        self, work: Callable[Concatenate[SqliteTransaction, P], T], *args: P.args, **kw: P.kwargs
+    ) -> T:
+        """For async handlers: `await transaction.run(work, …)` runs `work(transaction, …)` in a thread.
+
+        The statements of all its runs are one transaction. Raises what `work` raises, and as `execute`.
+        """
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._process.waiters, self._enter)
+        return await loop.run_in_executor(self._process.writers, partial(work, self, *args, **kw))
 
     def _take_part(self) -> None:
-        if self._joined:
-            return
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             self._enter()
         else:
-            raise RuntimeError("in an async handler `await transaction.join()` before the first statement")
+            raise RuntimeError(
+                "this thread runs an event loop, which the statement would hold up; "
+                "in an async handler use `await transaction.run(work)` and `execute` within work(transaction)"
+            )
 
     def _enter(self) -> None:
         with self._turn:
