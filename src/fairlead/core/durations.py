@@ -14,7 +14,7 @@ from fractions import Fraction
 
 _UNIT_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)"
+_NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,9})?)"
 _DURATION = re.compile(_NUMBER + r"(ms|s|m|h|d)")
 _SIZE = re.compile(_NUMBER + r"(B|KiB|MiB|GiB|TiB|)")
 _TIME = re.compile(
@@ -105,7 +105,9 @@ def parse_time(text: str) -> float:
 
 def format_time(unix: float) -> str:
     """An RFC 3339 time in UTC: `"2026-11-22T10:00:00Z"`, with as many decimals as it needs, up to six."""
-    moment = _EPOCH + timedelta(microseconds=round(unix * 1_000_000))
+    # A float this far from 1970 holds no microseconds, so the calendar's last moment rounds up, out of it.
+    micros = min(round(unix * 1_000_000), _YEAR_10000 * 1_000_000 - 1)
+    moment = _EPOCH + timedelta(microseconds=micros)
     fraction = f".{moment.microsecond:06d}".rstrip("0").rstrip(".")
     return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
 

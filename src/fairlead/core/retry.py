@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 
@@ -11,8 +12,15 @@ from typing import Literal
 class RetryPolicy:
     """The schedule of one lane's retries. All durations in seconds.
 
+    Attributes:
+        first_seconds: the wait after the first failure; each is `factor` times the one before, up to
+            `max_seconds`.
+        give_up_after_seconds: from the head's first failure on; None: never for that reason.
+        max_attempts: failures that are enough; None: any number.
+        max_retry_after_seconds: the longest wait that a target may ask for.
+
     Raises:
-        ValueError: for a duration or factor that is not positive, or `max` below `first`.
+        ValueError: for a number that is no such wait or count, or `max` below `first`.
     """
 
     first_seconds: float = 1.0
@@ -24,8 +32,14 @@ class RetryPolicy:
     max_retry_after_seconds: float = 86_400.0
 
     def __post_init__(self) -> None:
-        if not (self.first_seconds > 0 and self.factor >= 1 and self.max_seconds >= self.first_seconds):
+        if not (0 < self.first_seconds <= self.max_seconds < inf and 1 <= self.factor < inf):
             raise ValueError("a retry policy needs first > 0, factor >= 1 and max >= first")
+        if not 0 <= self.max_retry_after_seconds < inf:
+            raise ValueError("max_retry_after must not be negative")
+        if self.give_up_after_seconds is not None and not self.give_up_after_seconds > 0:
+            raise ValueError("give_up_after must be positive")
+        if self.max_attempts is not None and self.max_attempts < 1:
+            raise ValueError("max_attempts must be 1 or more")
 
     def delay_seconds(self, attempt: int, roll: float) -> float:
         """How long to wait after failed attempt number `attempt` (1, 2, …).
@@ -33,8 +47,10 @@ class RetryPolicy:
         Args:
             roll: a random number in [0, 1); full jitter spreads the delay evenly over (0, the step].
         """
-        exponent = min(attempt - 1, 64)  # 2**64 is past any cap and still a float
-        step = min(self.max_seconds, self.first_seconds * self.factor**exponent)
+        try:
+            step = min(self.max_seconds, self.first_seconds * self.factor ** (attempt - 1))
+        except OverflowError:
+            step = self.max_seconds
         return step if self.jitter == "none" else step * (1.0 - roll)
 
     def exhausted(self, attempt: int, elapsed_seconds: float) -> bool:

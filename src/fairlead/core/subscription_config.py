@@ -157,12 +157,14 @@ def _retry(given: Members, base: RetryPolicy) -> RetryPolicy:
     first = given.duration("first", base.first_seconds, least=_MILLISECOND, most=_MONTH)
     longest = given.duration("max", base.max_seconds, least=_MILLISECOND, most=_MONTH)
     if longest < first:
-        given.fault("max", f'must not be below first, "{format_duration(first)}"')
-        longest = first
+        if "first" in given and "max" in given:
+            given.fault("max", f'must not be below first, "{format_duration(first)}"')
+        # What was asked for wins over a default: `{"max": "100ms"}` alone means a first wait of 100 ms too.
+        first = longest = longest if "max" in given else first
     give_up: float | None = base.give_up_after_seconds
     if given.given("give_up_after"):
         asked = given.raw("give_up_after") is not None
-        give_up = given.duration("give_up_after", 0.0, least=_MILLISECOND) if asked else None
+        give_up = given.duration("give_up_after", _HOUR, least=_MILLISECOND) if asked else None
     attempts = base.max_attempts
     if given.given("max_attempts"):
         asked = given.raw("max_attempts") is not None

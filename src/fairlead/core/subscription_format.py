@@ -13,8 +13,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-import msgspec
-
 from fairlead.core.filters import check_filters
 from fairlead.core.members import Members
 from fairlead.core.subscription import Matching, Subscription, Target
@@ -42,6 +40,7 @@ __all__ = ["from_record", "matching_from_json", "matching_to_json", "parse", "re
 MEMBERS = ("id", "source", "types", "filters", *TARGET_MEMBERS, "config", "status")
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _MAX_TARGETS = 8
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ELSEWHERE = {name: f"/config/{name}" for name in CONFIG_MEMBERS} | {
     name: f"/protocolsettings/{name}" for name in ("method", "headers", "mode", "handshake")
 }
@@ -163,11 +162,17 @@ def _targets(
 
 
 def _check_text(document: object, faults: list[Fault]) -> None:
-    """Refuse what JSON decoders let through and UTF-8 does not: half a surrogate pair."""
-    try:
-        msgspec.json.encode(document)
-    except (UnicodeEncodeError, ValueError, TypeError, RecursionError):
-        faults.append(Fault(detail="holds text that is not Unicode (half a surrogate pair)", pointer=""))
+    """Refuse what some JSON decoders let through and UTF-8 does not: half a surrogate pair."""
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str) and _SURROGATE.search(value):
+            faults.append(Fault(detail="holds half a surrogate pair, which is no Unicode text", pointer=""))
+            return
 
 
 def _problem(faults: list[Fault], filter_faults: list[Fault]) -> Problem:
