@@ -224,6 +224,11 @@ def test_only_the_boolean_true_without_an_error_holds(expression: str, passes: b
     assert compile_expression(expression).holds(EVENT) is passes
 
 
+def test_an_error_says_where_and_what() -> None:
+    error = compile_expression("TRUE AND missing = 1").evaluate(EVENT).error
+    assert str(error) == "column 10: the event has no attribute 'missing'"
+
+
 def test_a_function_that_there_is_not_is_told_at_compile_time() -> None:
     unknown = compile_expression("a = 1 OR LENGHT(b) = 2").unknown_function
     assert unknown is not None

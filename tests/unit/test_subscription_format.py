@@ -205,6 +205,7 @@ def test_wrong_defaults_are_told() -> None:
     faults = check_defaults({"timeout": "x", "route": [], "retry": {"fist": "1s"}})
     assert {fault.pointer for fault in faults} == {"/timeout", "/route", "/retry/fist"}
     assert check_defaults({}) == []
+    assert check_defaults({"rejected_statuses": (400, 413)}) == []
 
 
 @pytest.mark.parametrize(

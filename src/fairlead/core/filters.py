@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from fairlead.core.cesql import CesqlSyntaxError, compile_expression
 from fairlead.core.durations import nearest
 from fairlead.core.event import OURS, AttributeValue, canonical
+from fairlead.core.members import escaped
 from fairlead.core.subscription import Matching
 from fairlead.errors import Fault
 
@@ -131,11 +132,6 @@ def _check_attributes(body: object, pointer: str) -> list[Fault]:
             hint = None if not isinstance(value, int) else f'write "{canonical(value)}"'
             faults.append(Fault(detail="must be a string that is not empty", pointer=at, hint=hint))
     return faults
-
-
-def escaped(name: str) -> str:
-    """A member's name as a step of an RFC 6901 pointer."""
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 # -- compiling ----------------------------------------------------------------------------------------------

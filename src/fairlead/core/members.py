@@ -15,7 +15,6 @@ from fairlead.core.durations import MAX_DURATION_SECONDS, format_duration, neare
 from fairlead.errors import Fault
 
 T = TypeVar("T")
-_KINDS: dict[type, str] = {str: "a string", dict: "an object", list: "an array"}
 
 
 class Members:
@@ -40,7 +39,7 @@ class Members:
         self.faults = faults
         self._values: Mapping[str, Any] = {}
         if not isinstance(document, dict):
-            faults.append(Fault(detail=f"must be {_KINDS[dict]}", pointer=pointer))
+            faults.append(Fault(detail="must be an object", pointer=pointer))
             return
         self._values = document
         names = list(known)
@@ -65,7 +64,7 @@ class Members:
 
     def at(self, name: str) -> str:
         """The pointer of a member."""
-        return f"{self.pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+        return f"{self.pointer}/{escaped(name)}"
 
     def fault(self, name: str, detail: str, hint: str | None = None) -> None:
         """Note that a member is wrong."""
@@ -75,8 +74,11 @@ class Members:
 
     def text(self, name: str, default: str | None = None) -> str | None:
         """A string that is not empty and holds no control character."""
-        value = self._typed(name, str)
+        value = self._values.get(name)
         if value is None:
+            return default
+        if not isinstance(value, str):
+            self.fault(name, "must be a string")
             return default
         if not value or any(ord(character) < 32 or ord(character) == 127 for character in value):
             self.fault(name, "must be a string that is not empty and holds no control characters")
@@ -149,8 +151,12 @@ class Members:
         return size_bytes
 
     def array(self, name: str) -> list[Any]:
-        """An array, empty where there is none."""
-        return self._typed(name, list) or []
+        """An array, empty where there is none; a tuple is one too, for what configuration has read."""
+        value = self._values.get(name)
+        if value is not None and not isinstance(value, list | tuple):
+            self.fault(name, "must be an array")
+            return []
+        return list(value or ())
 
     def nested(self, name: str, known: Iterable[str]) -> Members:
         """An object's own members; empty where there is none."""
@@ -167,12 +173,10 @@ class Members:
             self.fault(name, str(error))
             return default
 
-    def _typed(self, name: str, kind: type[T]) -> T | None:
-        value = self._values.get(name)
-        if value is not None and not isinstance(value, kind):
-            self.fault(name, f"must be {_KINDS[kind]}")
-            return None
-        return value
+
+def escaped(name: str) -> str:
+    """A member's name as a step of an RFC 6901 pointer."""
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _hint(name: str, known: Sequence[str], elsewhere: Mapping[str, str]) -> str:

@@ -81,10 +81,12 @@ def zero_of(node: Node) -> Value:
 
 
 def _attribute(name: str, column: int) -> Evaluate:
+    message = f"the event has no attribute {name!r}"
+
     def evaluate(attributes: Attributes) -> Value:
         value = attributes.get(name)
         if value is None:
-            raise EvaluationError("missingAttribute", f"the event has no attribute {name!r}", column, False)
+            raise EvaluationError("missingAttribute", message, column, False)
         return value
 
     return evaluate
