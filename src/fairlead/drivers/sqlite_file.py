@@ -126,17 +126,26 @@ class SqliteFile:
             os.close(self._lock)
             self._lock = None
 
-    def create(self) -> None:
-        """Make the file, readable by its owner only, if it is not there; its name is durable then.
+    def create(self, application_id: int) -> None:
+        """Make an empty database with that mark, readable by its owner only; its name is durable then.
 
         Raises:
             StoreError: it cannot be made.
         """
+        # Under another name first: a crash never leaves a file at `path` whose owner cannot be told.
+        draft = self.path.with_name(self.path.name + ".new")
         try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            draft.unlink(missing_ok=True)
+            os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            connection = sqlite3.connect(draft, isolation_level=None)
+            try:
+                connection.execute(f"PRAGMA application_id = {application_id}")
+            finally:
+                connection.close()
+            draft.replace(self.path)
             directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise StoreError(f"{self.path} cannot be opened for writing: {error.strerror}") from error
+            raise StoreError(f"{self.path} cannot be made: {error.strerror}") from error
         try:
             os.fsync(directory)
         finally:

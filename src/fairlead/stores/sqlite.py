@@ -2,7 +2,7 @@
 """The store in one SQLite file: the composition behind `fairlead.ports.Store`.
 
 One writer (`sqlite_writer`) owns the file; two readers look on: one for what deliveries wait for, one for
-lists, so that a long search holds up nobody. In memory, or under a given executor, all of them are one connection.
+lists, so that a long search holds up nobody. In memory, or under a given executor, all is one connection.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import sys
 import time
 from collections.abc import Callable
 
-from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile, memory, trouble_of
-from fairlead.errors import StoreCorrupt, StoreError, StoreFailed, StoreForeign, StoreNewer
+from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile, memory
+from fairlead.errors import StoreError, StoreFailed
 from fairlead.stores import sqlite_rejects, sqlite_tools
 from fairlead.stores.sqlite_attempts import SqliteAttempts
 from fairlead.stores.sqlite_channels import SqliteChannels
 from fairlead.stores.sqlite_checkpoint import Checkpointer
 from fairlead.stores.sqlite_keys import SqliteKeys
 from fairlead.stores.sqlite_log import SqliteLog
-from fairlead.stores.sqlite_queries import APPLICATION_ID, migrate, newest_version, queries
+from fairlead.stores.sqlite_opening import PARTITIONS, connect, prepare, unusable
+from fairlead.stores.sqlite_queries import queries
 from fairlead.stores.sqlite_reader import Reader, ThreadReader, WriterReader
 from fairlead.stores.sqlite_rejects import SqliteRejects
 from fairlead.stores.sqlite_subscriptions import SqliteSubscriptions
 from fairlead.stores.sqlite_writer import Executor, Writer, WriterThread
 
 MEMORY = ":memory:"
-PARTITIONS = 8
 DISK_RESERVE_BYTES = 64 * 1024 * 1024
 BUSY_TIMEOUT_SECONDS = 5.0
 _SQL = queries("access")
@@ -75,7 +75,8 @@ class SqliteStore:
         if file is not None and executor is None:
             self._checkpointer = Checkpointer(file.connect(), connection, self._writer.fail)
             self._readers = [
-                ThreadReader(file.connect_reader(), f"fairlead-store-{name}") for name in ("pages", "lists")
+                ThreadReader(self._writer, file.connect_reader(), f"fairlead-store-{name}")
+                for name in ("pages", "lists")
             ]
         else:
             self._readers = [WriterReader(self._writer)] * 2
@@ -126,8 +127,8 @@ class SqliteStore:
             file.lock()
         opened = connection
         try:
-            opened = connection or (memory(factory) if file is None else _connect(file))
-            _prepare(opened, partitions)
+            opened = connection or (memory(factory) if file is None else connect(file))
+            prepare(opened, partitions)
             return cls(
                 opened,
                 file,
@@ -143,7 +144,7 @@ class SqliteStore:
             if file is not None:
                 file.unlock()
             if isinstance(error, Error):
-                raise _unusable(path, error) from error
+                raise unusable(path, error) from error
             raise
 
     async def note(self, source: str, subject: str, text: str | None = None) -> str | None:
@@ -164,10 +165,11 @@ class SqliteStore:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        if self.failure is None:
-            # The last job: whatever was asked before has been answered when it runs.
-            await self._writer.read(lambda _: self._writer.close(StoreError("the store is closed")))
-        await asyncio.get_running_loop().run_in_executor(None, self._let_go)
+        await self._writer.finish(StoreError("the store is closed"))
+        if self._thread is None:  # whoever brought the executor also brought the loop's threads, or has none
+            self._let_go()
+        else:
+            await asyncio.get_running_loop().run_in_executor(None, self._let_go)
 
     def abandon(self) -> Connection:
         """Stop as a power cut would: what is not committed is gone, nobody gets an answer.
@@ -198,56 +200,6 @@ class SqliteStore:
         self.failure = failure
         if self.on_failed is not None:
             self.on_failed(failure)
-
-
-def _connect(file: SqliteFile) -> Connection:
-    """Open a file that is new or ours, and of a version that this Fairlead knows."""
-    identity = file.identify()
-    if identity is None:
-        file.create()
-        return file.connect()
-    if identity.application_id != APPLICATION_ID:
-        raise StoreForeign(
-            f"{file.path} is not a Fairlead store: it is another program's SQLite database; name another file"
-        )
-    looking = file.connect_read_only()
-    try:
-        version = looking.execute("PRAGMA user_version").fetchone()[0]  # the WAL may be ahead of the header
-    finally:
-        looking.close()
-    if max(version, identity.version) > newest_version():
-        raise StoreNewer(
-            f"{file.path} was written by a newer Fairlead (schema {version}, this one knows "
-            f"{newest_version()}); "
-            "start that version, or restore a backup from before the upgrade"
-        )
-    return file.connect()
-
-
-def _prepare(connection: Connection, partitions: int) -> None:
-    """Bring the schema up to date and make sure of the rows that every store has."""
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version < newest_version():
-        migrate(connection, version)
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute(_SQL["put_setting"], ("partitions", str(partitions)))
-    fixed = int(connection.execute(_SQL["setting"], ("partitions",)).fetchone()[0])
-    for partition in range(fixed):
-        connection.execute(_SQL["insert_head"], (partition,))
-        connection.execute(_SQL["insert_lease"], (partition,))
-    connection.execute("COMMIT")
-
-
-def _unusable(path: str | os.PathLike[str], error: Error) -> StoreError:
-    trouble = trouble_of(error)
-    name = os.fspath(path)
-    if trouble == "busy":
-        return StoreError(f"{name} is locked by another program: {error}; close it and start again")
-    if trouble == "full":
-        return StoreError(f"{name} cannot be opened: the disk is full; free some space and start again")
-    return StoreCorrupt(f"{name} cannot be read: {error}; run `fairlead store check`, or restore a backup")
 
 
 def _boundless() -> int:

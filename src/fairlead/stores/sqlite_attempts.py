@@ -15,10 +15,11 @@ import msgspec
 from fairlead.core.channel import Attempt, ChannelId
 from fairlead.core.outcome import Outcome, OutcomeKind
 from fairlead.drivers.sqlite_file import Connection
+from fairlead.stores.sqlite_jobs import Transaction
 from fairlead.stores.sqlite_queries import queries
 from fairlead.stores.sqlite_reader import Reader
 from fairlead.stores.sqlite_rows import Row, damaged, encode
-from fairlead.stores.sqlite_writer import Transaction, Writer
+from fairlead.stores.sqlite_writer import Writer
 
 _SQL = queries("attempt")
 _PACK = 1024  # attempts a row may hold; a row's number times this, plus the place in it, numbers an attempt

@@ -26,10 +26,11 @@ from fairlead.core.subscription import Subscription
 from fairlead.drivers.sqlite_file import Connection
 from fairlead.errors import Fenced, LeaseLost
 from fairlead.stores import sqlite_attempts, sqlite_replay
+from fairlead.stores.sqlite_jobs import Transaction
 from fairlead.stores.sqlite_queries import queries
 from fairlead.stores.sqlite_reader import Reader
 from fairlead.stores.sqlite_rows import encode, hold_of, hold_row, progress_of, skip_of, skip_row
-from fairlead.stores.sqlite_writer import Transaction, Writer
+from fairlead.stores.sqlite_writer import Writer
 
 _SQL = queries("channel")
 _LAST = (1 << 62, -1, -1)

@@ -14,10 +14,11 @@ from fairlead.core.event import Event, partition_of
 from fairlead.core.log import Appended, Entry, EventQuery
 from fairlead.drivers.sqlite_file import Connection
 from fairlead.errors import EventConflict, Fault
+from fairlead.stores.sqlite_jobs import Transaction
 from fairlead.stores.sqlite_queries import queries
 from fairlead.stores.sqlite_reader import Reader
 from fairlead.stores.sqlite_rows import Row, damaged, entry_of
-from fairlead.stores.sqlite_writer import Transaction, Writer
+from fairlead.stores.sqlite_writer import Writer
 
 _SQL = queries("log")
 _APPEND = _SQL["append"]

@@ -49,7 +49,6 @@ def newest_version() -> int:
 
 def migrate(connection: Connection, version: int) -> None:
     """Bring a database from `version` to the newest, one transaction per migration."""
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     for number, script in migrations()[version:]:
         try:
             connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")

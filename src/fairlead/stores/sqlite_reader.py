@@ -29,13 +29,15 @@ class Reader(Protocol):
 
 
 class ThreadReader:
-    """A connection and the one thread that uses it."""
+    """A connection and the one thread that uses it; refuses, like the writer, once serving has ended."""
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(self, writer: Writer, connection: Connection, name: str) -> None:
+        self._writer = writer
         self._connection = connection
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def run(self, function: Callable[[Connection], T]) -> T:
+        self._writer.check_open()
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, function)
 
     def close(self) -> None:

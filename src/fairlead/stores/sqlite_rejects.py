@@ -7,10 +7,11 @@ import msgspec
 
 from fairlead.drivers.sqlite_file import Connection
 from fairlead.ports import Reject
+from fairlead.stores.sqlite_jobs import Transaction
 from fairlead.stores.sqlite_queries import queries
 from fairlead.stores.sqlite_reader import Reader
 from fairlead.stores.sqlite_rows import Row, damaged, encode
-from fairlead.stores.sqlite_writer import Transaction, Writer
+from fairlead.stores.sqlite_writer import Writer
 
 _SQL = queries("access")
 _ROW_BYTES = 512

@@ -13,10 +13,10 @@ from fairlead.core.channel import ChannelId, Fence, HoldState, ReplayFrom, Skip
 from fairlead.core.subscription import Subscription
 from fairlead.errors import NotFound, NotReplayable
 from fairlead.stores import sqlite_subscriptions
+from fairlead.stores.sqlite_jobs import Transaction
 from fairlead.stores.sqlite_log import delete_entries, oldest
 from fairlead.stores.sqlite_queries import queries
 from fairlead.stores.sqlite_rows import encode, progress_of, skip_row
-from fairlead.stores.sqlite_writer import Transaction
 
 _SQL = queries("operate")
 _CHANNEL = queries("channel")

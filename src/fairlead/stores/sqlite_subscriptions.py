@@ -9,22 +9,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-import msgspec
-
 from fairlead.core.subscription import Matching, State, Subscription
+from fairlead.core.subscription_record import from_record, matching_from_json, matching_to_json, to_record
 from fairlead.drivers.sqlite_file import Connection
 from fairlead.errors import NotFound, RevisionMismatch, SubscriptionExists
 from fairlead.stores import sqlite_log
+from fairlead.stores.sqlite_jobs import Transaction
 from fairlead.stores.sqlite_queries import queries
 from fairlead.stores.sqlite_reader import Reader
-from fairlead.stores.sqlite_rows import Row, damaged, encode
-from fairlead.stores.sqlite_writer import Transaction, Writer
+from fairlead.stores.sqlite_rows import Row, damaged
+from fairlead.stores.sqlite_writer import Writer
 
 _SQL = queries("subscription")
 _CHANNEL = queries("channel")
 _OWNED = ("channels", "progress", "holds", "skips", "filters", "matchings", "attempts")
-_record = msgspec.json.Decoder(Subscription).decode
-_matching = msgspec.json.Decoder(Matching).decode
 
 
 class SqliteSubscriptions:
@@ -63,7 +61,7 @@ class SqliteSubscriptions:
         if row is None:
             raise NotFound(f"there is no revision {revision} of a subscription {id!r}")
         try:
-            return _matching(row[0])
+            return matching_from_json(row[0])
         except (ValueError, TypeError) as error:
             raise damaged(f"the filter of subscription {id!r}") from error
 
@@ -109,17 +107,19 @@ def store_revision(
         created_at=standing.created_at,
         generation=standing.generation,
     )
-    row = (stored.revision, stored.state, stored.reason, stored.since, encode(stored), stored.id)
+    row = (stored.revision, stored.state, stored.reason, stored.since, to_record(stored), stored.id)
     transaction.execute(_SQL["update"], row)
     if stored.matching != standing.matching:
-        transaction.execute(_SQL["put_matching"], (stored.id, stored.revision, encode(stored.matching)))
+        transaction.execute(
+            _SQL["put_matching"], (stored.id, stored.revision, matching_to_json(stored.matching))
+        )
     return stored
 
 
 def _subscription_of(row: Row) -> Subscription:
     id, revision, state, reason, since, created_at, record, generation = row
     try:
-        subscription = _record(record)
+        subscription = from_record(record)
     except (ValueError, TypeError) as error:
         raise damaged(f"subscription {id!r}") from error
     return replace(
@@ -143,14 +143,14 @@ def _create(transaction: Transaction, subscription: Subscription, now_ms: int) -
         created_at=subscription.created_at or now,
         generation=0,
     )
-    row = (stored.id, 1, stored.state, stored.reason, stored.since, stored.created_at, encode(stored))
+    row = (stored.id, 1, stored.state, stored.reason, stored.since, stored.created_at, to_record(stored))
     if not transaction.execute(_SQL["insert"], row).rowcount:
         raise SubscriptionExists(
             f"subscription {stored.id!r} exists; "
             "choose another id, or replace it with PUT and its ETag in If-Match"
         )
     generation = raise_generation(transaction, stored.id, now_ms)
-    transaction.execute(_SQL["put_matching"], (stored.id, 1, encode(stored.matching)))
+    transaction.execute(_SQL["put_matching"], (stored.id, 1, matching_to_json(stored.matching)))
     for partition, first in _starts(transaction, stored).items():
         transaction.execute(_SQL["insert_channel"], (stored.id, partition, generation))
         transaction.execute(_SQL["insert_progress"], (stored.id, partition, first - 1, first - 1, b"[]"))

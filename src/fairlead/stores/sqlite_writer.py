@@ -11,59 +11,24 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
-from threading import Lock, Thread
-from typing import Any, Generic, Literal, TypeVar
+from threading import Thread
+from typing import Any, TypeVar
 
 from fairlead.drivers.sqlite_file import Connection, trouble_of
 from fairlead.errors import FairleadError, StoreBusy, StoreError, StoreFailed, StoreFull
+from fairlead.stores.sqlite_jobs import Job, Transaction, deliver, refuse
 from fairlead.stores.sqlite_queries import queries
 
 T = TypeVar("T")
 Executor = Callable[[Callable[[], None]], None]
-Kind = Literal["read", "write", "bulk"]
 
 _LOG = queries("log")
 _BATCH_BYTES = 4 * 1024 * 1024
 _JOB_BYTES = 4096
 _FULL_RETRY_SECONDS = 10
 _BUSY_RETRY_SECONDS = 1
-
-
-class Transaction:
-    """What a job may use while its transaction is open.
-
-    `heads` are the last positions by partition; a job that raises one adds the partition to `touched`.
-    """
-
-    __slots__ = ("connection", "execute", "heads", "touched")
-
-    def __init__(self, connection: Connection, heads: list[int]) -> None:
-        self.connection = connection
-        self.execute = connection.execute
-        self.heads = heads
-        self.touched: set[int] = set()
-
-    def write_heads(self) -> None:
-        """Store the heads once, however many events the jobs appended."""
-        for partition in sorted(self.touched):
-            self.execute(_LOG["put_head"], (partition, self.heads[partition]))
-
-
-class Job(Generic[T]):
-    """One caller's share of a commit, and what came of it."""
-
-    __slots__ = ("error", "future", "guarded", "kind", "loop", "result", "run", "size_bytes")
-
-    def __init__(self, run: Callable[[Transaction], T], kind: Kind, guarded: bool, size_bytes: int) -> None:
-        self.run = run
-        self.kind = kind
-        self.guarded = guarded
-        self.size_bytes = size_bytes
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[T] = self.loop.create_future()
-        self.result: T | None = None
-        self.error: BaseException | None = None
 
 
 class WriterThread:
@@ -78,7 +43,9 @@ class WriterThread:
         self._work.put(work)
 
     def stop(self) -> None:
+        """Finish what was put before, then end; returns when it has."""
         self._work.put(None)
+        self._thread.join()
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
@@ -116,8 +83,6 @@ class Writer:
         self._heads: list[int] = [pos for _, pos in connection.execute(_LOG["heads"] + " ORDER BY partition")]
         self._bulk: deque[Job[Any]] = deque()
         self._other: deque[Job[Any]] = deque()
-        self._lock = Lock()
-        self._scheduled = False
         self._closed: StoreError | None = None
 
     # -- asking ----------------------------------------------------------------------------------------
@@ -142,28 +107,31 @@ class Writer:
         """Run a job that only reads, where no other connection can. Raises as `write`."""
         return await self._submit(Job(lambda transaction: run(transaction.connection), "read", False, 0))
 
-    def close(self, error: StoreError) -> None:
-        """Refuse with `error` what comes from now on; what waits is still carried out."""
+    def check_open(self) -> None:
+        """Raise what has ended serving, if anything has."""
+        if self._closed is not None:
+            raise _again(self._closed)
+
+    async def finish(self, error: StoreError) -> None:
+        """Carry out what waits, then refuse everything with `error`."""
+        with suppress(StoreFailed):
+            await self.read(_nothing)
+            while self._bulk or self._other:
+                await self.read(_nothing)
         self._closed = self._closed or error
 
     def abandon(self) -> None:
         """Forget what waits, as a power cut would; nobody gets an answer any more."""
-        with self._lock:
-            self._closed = StoreFailed("the store was abandoned")
-            self._bulk.clear()
-            self._other.clear()
+        self._closed = StoreFailed("the store was abandoned")
+        self._bulk.clear()
+        self._other.clear()
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
     def _submit(self, job: Job[T]) -> asyncio.Future[T]:
-        if self._closed is not None:
-            raise _again(self._closed)
-        with self._lock:
-            (self._bulk if job.kind == "bulk" else self._other).append(job)
-            if self._scheduled:
-                return job.future
-            self._scheduled = True
-        self._executor(self._drain)
+        self.check_open()
+        (self._bulk if job.kind == "bulk" else self._other).append(job)
+        self._executor(self._drain)  # the first drain to run takes everything; most find nothing left
         return job.future
 
     # -- carrying out ----------------------------------------------------------------------------------
@@ -171,32 +139,30 @@ class Writer:
     def _drain(self) -> None:
         """One commit of what waits; on the executor's thread."""
         jobs = self._take()
+        if not jobs:
+            return
         try:
             self._carry_out(jobs)
         except Exception as error:  # a defect here must not leave callers waiting, or believing
             self.fail(error)
             self._attempt(jobs)
-        _deliver(jobs)
-        with self._lock:
-            again = self._scheduled = bool(self._bulk or self._other)
-        if again:
-            self._executor(self._drain)
+        deliver(jobs)
 
     def _take(self) -> list[Job[Any]]:
         """Everything but appends, and as many appends as keep the commit short."""
-        with self._lock:
-            jobs = list(self._other)
-            self._other.clear()
-            size = 0
-            while self._bulk and size < _BATCH_BYTES:
-                job = self._bulk.popleft()
-                size += job.size_bytes
-                jobs.append(job)
+        jobs = []
+        while self._other:
+            jobs.append(self._other.popleft())
+        size = 0
+        while self._bulk and size < _BATCH_BYTES:
+            job = self._bulk.popleft()
+            size += job.size_bytes
+            jobs.append(job)
         return jobs
 
     def _carry_out(self, jobs: list[Job[Any]]) -> None:
         if any(job.kind == "bulk" for job in jobs) and self._free_bytes() < self._reserve_bytes:
-            jobs = _refuse(jobs, "bulk", _full)
+            jobs = refuse(jobs, "bulk", _full)
         while jobs:
             jobs = self._attempt(jobs)
 
@@ -204,7 +170,7 @@ class Writer:
         """One transaction; the jobs that are to be tried again without those that spoiled it."""
         closed = self._closed
         if isinstance(closed, StoreFailed):
-            return _refuse(jobs, None, lambda: _again(closed))
+            return refuse(jobs, None, lambda: _again(closed))
         transaction = Transaction(self._connection, self._heads.copy())
         writes = any(job.kind != "read" for job in jobs)
         culprit: Job[Any] | None = None
@@ -233,10 +199,10 @@ class Writer:
         except Exception as worse:  # a transaction that cannot be undone is as bad as a failed commit
             trouble, error = "broken", worse
         if trouble == "busy":
-            return _refuse(jobs, None, _busy)
+            return refuse(jobs, None, _busy)
         if trouble == "full":
             appending = any(job.kind == "bulk" for job in jobs)
-            return _refuse(jobs, "bulk" if appending else None, _full)
+            return refuse(jobs, "bulk" if appending else None, _full)
         if trouble == "statement" and culprit is not None:
             culprit.error = error
             return [job for job in jobs if job is not culprit]
@@ -274,35 +240,8 @@ def _run(transaction: Transaction, job: Job[Any]) -> None:
         transaction.execute("RELEASE job")
 
 
-def _refuse(jobs: list[Job[Any]], kind: Kind | None, error: Callable[[], Exception]) -> list[Job[Any]]:
-    """Answer the jobs of one kind (None: all) with an error; return the others."""
-    rest = []
-    for job in jobs:
-        if kind is None or job.kind == kind:
-            job.error = error()
-        else:
-            rest.append(job)
-    return rest
-
-
-def _deliver(jobs: list[Job[Any]]) -> None:
-    """Answer every caller, waking its loop once."""
-    loops: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
-    for job in jobs:
-        loops.setdefault(job.loop, []).append(job)
-    for loop, done in loops.items():
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_resolve, done)
-
-
-def _resolve(jobs: list[Job[Any]]) -> None:
-    for job in jobs:
-        if job.future.done():  # the caller has gone; the job was done all the same
-            continue
-        if job.error is not None:
-            job.future.set_exception(job.error)
-        else:
-            job.future.set_result(job.result)
+def _nothing(_: Connection) -> None:
+    """What is asked for to know that everything before it is done."""
 
 
 def _again(error: StoreError) -> StoreError:

@@ -69,3 +69,6 @@ DELETE FROM subscription_matching WHERE subscription = ?;
 
 -- name: delete_attempts
 DELETE FROM attempt WHERE subscription = ?;
+
+-- name: count
+SELECT count(*) FROM subscription;
