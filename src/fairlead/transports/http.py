@@ -16,6 +16,10 @@ from fairlead.transports.http_request import Plan, headers_and_body, plan_for
 _CONSENT_SECONDS = 86_400.0
 _HANDSHAKE_TIMEOUT_SECONDS = 10.0
 _MAX_PLANS = 10_000
+_NO_ORIGIN = (
+    "the sink requires a handshake, and this relay has no name to give there; "
+    'set [webhook] origin = "relay.example" to its host name'
+)
 
 
 class HttpSender:
@@ -60,8 +64,10 @@ class HttpSender:
                 raise ForbiddenSink(failure.detail) from None
         if target.handshake == "none":
             return None
+        if self._origin is None:
+            raise HandshakeRefused(_NO_ORIGIN)
         try:
-            consent = await self._shake_hands(target, subscription, _HANDSHAKE_TIMEOUT_SECONDS)
+            consent = await self._shake_hands(target, subscription, self._origin, _HANDSHAKE_TIMEOUT_SECONDS)
         except SendFailed as failure:
             raise HandshakeRefused(
                 f"the sink did not answer the handshake: {failure.detail}", members={"answered": False}
@@ -105,22 +111,20 @@ class HttpSender:
 
     async def _renew_consent(self, delivery: Delivery, begun: float) -> None:
         """Shake hands anew where the last time is a day ago, or was before this process began."""
+        if self._origin is None:
+            raise ValueError(_NO_ORIGIN)  # a setting went missing: nothing that the sink has refused
         given_at = self._consents.get(delivery.target.sink)
         if given_at is None or begun - given_at >= _CONSENT_SECONDS:
             timeout_seconds = delivery.subscription.options.timeout_seconds
-            await self._shake_hands(delivery.target, delivery.subscription, timeout_seconds)
+            await self._shake_hands(delivery.target, delivery.subscription, self._origin, timeout_seconds)
 
     async def _shake_hands(
         self, target: Target, subscription: Subscription, timeout_seconds: float
     ) -> Consent:
-        if self._origin is None:
-            raise HandshakeRefused(
-                'the sink requires a handshake, and this relay has no name for it; set [webhook] origin = "<host name>"'
-            )
         consent = await ask_consent(
             self._client,
             target.sink,
-            origin=self._origin,
+            origin=origin,
             rate_per_second=subscription.options.rate_per_second,
             timeout_seconds=timeout_seconds,
         )

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A delivery as bytes: body, headers, signature (interface, section 7).
+
+What stays the same from one delivery to the next is prepared once per subscription and target in a `Plan`.
+"""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from fairlead.core.codec import encode_binary, encode_structured
+from fairlead.core.signature import Signer
+from fairlead.core.subscription import Subscription, Target
+from fairlead.drivers.http_message import Route, header_block, route_to
+from fairlead.ports import Delivery, Parcel
+
+USER_AGENT = "Fairlead/1.0"
+EVENT_TYPE = b"application/cloudevents+json"
+BATCH_TYPE = b"application/cloudevents-batch+json"
+FENCE_TYPE = b"application/vnd.fairlead.fence+json"
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every delivery of one subscription to one target has in common.
+
+    Attributes:
+        expires_at: Unix seconds at which a secret goes out of force, and the plan with it.
+    """
+
+    subscription: Subscription
+    target: Target
+    route: Route
+    signer: Signer
+    expires_at: float
+
+    def serves(self, delivery: Delivery, now: float) -> bool:
+        """Whether the plan is the delivery's: made of the very same values, and its secrets in force."""
+        return (
+            self.subscription is delivery.subscription
+            and self.target is delivery.target
+            and now < self.expires_at
+        )
+
+
+def plan_for(subscription: Subscription, target: Target, *, origin: str | None, now: float) -> Plan:
+    """Prepare deliveries.
+
+    Args:
+        origin: sent as `webhook-request-origin` where the target asks for the handshake.
+        now: Unix seconds; decides which secrets sign.
+
+    Raises:
+        ValueError: the sink, method or a header cannot be sent, or a secret cannot sign.
+    """
+    secrets = subscription.secrets
+    in_force = secrets.in_force(now)
+    expires_at = math.inf if len(in_force) == 1 else secrets.previous_until or math.inf
+    headers = tuple(_fixed_headers(target, origin))
+    route = route_to(target.sink, method=target.method, headers=headers)
+    return Plan(subscription, target, route, Signer(in_force), expires_at)
+
+
+def _fixed_headers(target: Target, origin: str | None) -> Iterator[tuple[str, str]]:
+    yield "user-agent", USER_AGENT
+    if origin is not None and target.handshake == "required":
+        yield "webhook-request-origin", origin
+    authorization = _authorization(target.credential)
+    if authorization is not None:
+        yield "authorization", authorization
+    for name, value in target.headers.items():
+        if authorization is None or name.lower() != "authorization":  # the credential is the one in force
+            yield name, value
+
+
+def _authorization(credential: Mapping[str, Any] | None) -> str | None:
+    """The header for a `sinkcredential`: sent at once, never after a challenge (HTTP webhook, 3)."""
+    if credential is None:
+        return None
+    match credential.get("credentialtype"):
+        case "PLAIN":
+            pair = f"{credential.get('identifier', '')}:{credential.get('secret', '')}"
+            return f"Basic {b64encode(pair.encode()).decode('ascii')}"
+        case "ACCESSTOKEN":
+            return f"Bearer {credential.get('accesstoken', '')}"
+        case _:
+            return None
+
+
+def headers_and_body(delivery: Delivery, plan: Plan, timestamp: int) -> tuple[bytes, bytes]:
+    """The headers that differ from delivery to delivery, and the body: the bytes that are signed are sent.
+
+    Args:
+        timestamp: Unix seconds of this attempt.
+    """
+    content, body = _content(delivery)
+    message_id = webhook_id(delivery)
+    signature = plan.signer.header(message_id, timestamp, body)
+    stamp = (
+        f"webhook-id: {message_id}\r\nwebhook-timestamp: {timestamp}\r\nwebhook-signature: {signature}\r\n"
+    )
+    return content + stamp.encode("ascii"), body
+
+
+def webhook_id(delivery: Delivery) -> str:
+    """Unique per subscription, generation and what is sent; the same on each retry (interface, section 7)."""
+    fence = delivery.fence
+    channel = fence.channel
+    start = f"{channel.subscription}_{fence.generation}_{channel.partition}_"
+    if not delivery.parcels:
+        return f"{start}f{fence.epoch}"
+    if not delivery.batch:
+        return f"{start}{delivery.parcels[0].entry.position}"
+    positions = " ".join(str(parcel.entry.position) for parcel in delivery.parcels)
+    return f"{start}b{blake2b(positions.encode('ascii')).hexdigest()[:32]}"
+
+
+def stamps(delivery: Delivery, parcel: Parcel) -> dict[str, str]:
+    """The chain's attributes of one event (design, section 6)."""
+    fence = delivery.fence
+    values = {
+        "flsubscription": fence.channel.subscription,
+        "flpartition": str(fence.channel.partition),
+        "flpos": str(parcel.entry.position),
+        "flprev": str(parcel.prev),
+        "flepoch": str(fence.epoch),
+        "flgeneration": str(fence.generation),
+        "flfloor": str(delivery.floor),
+    }
+    if parcel.skipped:
+        values["flskipped"] = " ".join(map(str, parcel.skipped))
+    return values
+
+
+def _content(delivery: Delivery) -> tuple[bytes, bytes]:
+    """Content headers and body."""
+    if not delivery.parcels:
+        return b"content-type: %b\r\n" % FENCE_TYPE, _fence_body(delivery)
+    if delivery.batch:
+        events = (
+            encode_structured(parcel.entry.event, stamps(delivery, parcel)) for parcel in delivery.parcels
+        )
+        return b"content-type: %b\r\n" % BATCH_TYPE, b"[%b]" % b",".join(events)
+    parcel = delivery.parcels[0]
+    event = parcel.entry.event
+    mode = delivery.target.mode
+    if mode == "bare":
+        return _bare(parcel)
+    if mode == "binary" and event.payload is not None:
+        headers, body = encode_binary(event, stamps(delivery, parcel))
+        return header_block(headers), body
+    # A binary event without data would have neither body nor content type, which a webhook must have (HTTP
+    # webhook, 2.1); every CloudEvents receiver reads this mode too, by its content type.
+    return b"content-type: %b\r\n" % EVENT_TYPE, encode_structured(event, stamps(delivery, parcel))
+
+
+def _bare(parcel: Parcel) -> tuple[bytes, bytes]:
+    event = parcel.entry.event
+    if event.payload is None:
+        return b"", b""
+    fallback = {"json": "application/json", "text": "text/plain; charset=utf-8"}
+    content_type = event.datacontenttype or fallback.get(event.form, "application/octet-stream")
+    return header_block([("content-type", content_type)]), event.payload
+
+
+def _fence_body(delivery: Delivery) -> bytes:
+    fence = delivery.fence
+    return _encode(
+        {
+            "flsubscription": fence.channel.subscription,
+            "flpartition": str(fence.channel.partition),
+            "flgeneration": str(fence.generation),
+            "flepoch": str(fence.epoch),
+            "flfloor": str(delivery.floor),
+        }
+    )
