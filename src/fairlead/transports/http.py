@@ -119,7 +119,7 @@ class HttpSender:
             await self._shake_hands(delivery.target, delivery.subscription, self._origin, timeout_seconds)
 
     async def _shake_hands(
-        self, target: Target, subscription: Subscription, timeout_seconds: float
+        self, target: Target, subscription: Subscription, origin: str, timeout_seconds: float
     ) -> Consent:
         consent = await ask_consent(
             self._client,
