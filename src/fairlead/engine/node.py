@@ -90,21 +90,7 @@ class Node:
             revisions=revisions,
             phase=lambda: self._phase,
         )
-        rules = settings.retention
-        self.janitor = Janitor(
-            clock,
-            rules,
-            retention=Retention(store, clock, keep_seconds=rules.keep_seconds, turn=turn),
-            expiry=Expiry(store, self.dispatcher, clock, telemetry, rules, revisions=revisions, turn=turn),
-            attempts=store.attempts,
-            handshakes=Handshakes(
-                store.subscriptions,
-                self.dispatcher,
-                sender,
-                clock,
-                period_seconds=settings.handshake_seconds,
-            ),
-        )
+        self.janitor = self._janitor(sender, clock, turn, revisions)
 
     @property
     def phase(self) -> Phase:
@@ -144,6 +130,20 @@ class Node:
         await self._sender.close()
         await self.store.close()
         _log.info("node stopped")
+
+    def _janitor(self, sender: Sender, clock: Clock, turn: Turn, revisions: Revisions) -> Janitor:
+        store, dispatcher, settings = self.store, self.dispatcher, self.settings
+        rules, telemetry = settings.retention, self.telemetry
+        return Janitor(
+            clock,
+            rules,
+            retention=Retention(store, clock, keep_seconds=rules.keep_seconds, turn=turn),
+            expiry=Expiry(store, dispatcher, clock, telemetry, rules, revisions=revisions, turn=turn),
+            attempts=store.attempts,
+            handshakes=Handshakes(
+                store.subscriptions, dispatcher, sender, clock, period_seconds=settings.handshake_seconds
+            ),
+        )
 
     def _store_failed(self, failure: StoreFailed) -> None:
         """On whichever thread found out."""
