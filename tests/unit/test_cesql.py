@@ -162,6 +162,11 @@ def test_functions_know_characters_not_bytes() -> None:
     assert value("LENGTH(TRIM(ext))", ext="\x1ca\x1f") == 3
 
 
+def test_not_binds_tighter_than_a_comparison_as_the_specification_has_it() -> None:
+    assert failure("NOT 1 = 2") == (False, "cast")
+    assert failure("NOT (1 = 2)") == (True, None)
+
+
 def test_names_and_keywords_are_the_same_in_any_case() -> None:
     assert value("eXiStS EXT and length(EXT) In (3)", ext="abc") is True
 

@@ -10,21 +10,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 
-from fairlead.core.cesql.faults import EvaluationError, Value
-from fairlead.core.cesql.functions import Function, FunctionError, find
+from fairlead.core.cesql.arithmetic import ARITHMETIC, negated
+from fairlead.core.cesql.faults import EvaluationError, OperationError, Value
+from fairlead.core.cesql.functions import Function, find
 from fairlead.core.cesql.like import compile_pattern
 from fairlead.core.cesql.tree import Attribute, Binary, Call, Chain, Exists, In, Like, Literal, Node, Unary
-from fairlead.core.cesql.values import (
-    HIGHEST,
-    LOWEST,
-    ZERO,
-    CastError,
-    Type,
-    cast,
-    integer_of,
-    text_of,
-    truth_of,
-)
+from fairlead.core.cesql.values import ZERO, CastError, Type, cast, integer_of, text_of, truth_of
 
 Attributes = Mapping[str, Value]
 Evaluate = Callable[[Attributes], Value]
@@ -226,41 +217,29 @@ def _in(node: In) -> Evaluate:
 
 def _minus(node: Unary) -> Evaluate:
     inner, column = _integer(node.operand, node.column, 0), node.column
-    return lambda attributes: _bounded(-inner(attributes), column)
+
+    def evaluate(attributes: Attributes) -> int:
+        number = inner(attributes)
+        try:
+            return negated(number)
+        except OperationError as error:
+            raise EvaluationError(error.kind, str(error), column, error.value) from None
+
+    return evaluate
 
 
 def _arithmetic(node: Binary) -> Evaluate:
     left, right = _integer(node.left, node.column, 0), _integer(node.right, node.column, 0)
-    column = node.column
-    if node.operator in ("/", "%"):
-        divide = _quotient if node.operator == "/" else _remainder
+    compute, column = ARITHMETIC[node.operator], node.column
 
-        def evaluate(attributes: Attributes) -> int:
-            dividend, divisor = left(attributes), right(attributes)
-            if divisor == 0:
-                raise EvaluationError("math", "division by zero", column, 0)
-            return _bounded(divide(dividend, divisor), column)
+    def evaluate(attributes: Attributes) -> int:
+        one, other = left(attributes), right(attributes)
+        try:
+            return compute(one, other)
+        except OperationError as error:
+            raise EvaluationError(error.kind, str(error), column, error.value) from None
 
-        return evaluate
-    compute = {"+": operator.add, "-": operator.sub, "*": operator.mul}[node.operator]
-    return lambda attributes: _bounded(compute(left(attributes), right(attributes)), column)
-
-
-def _quotient(dividend: int, divisor: int) -> int:
-    quotient = abs(dividend) // abs(divisor)
-    return quotient if (dividend < 0) is (divisor < 0) else -quotient
-
-
-def _remainder(dividend: int, divisor: int) -> int:
-    return dividend - divisor * _quotient(dividend, divisor)
-
-
-def _bounded(number: int, column: int) -> int:
-    if LOWEST <= number <= HIGHEST:
-        return number
-    # As ABS does: the nearest integer there is, along with the error.
-    nearest = HIGHEST if number > 0 else LOWEST
-    raise EvaluationError("math", "the result does not fit in 32 bits", column, nearest)
+    return evaluate
 
 
 # -- functions -----------------------------------------------------------------------------------------------
@@ -280,8 +259,8 @@ def _call(node: Call) -> Evaluate:
                 argument(attributes) if target is None else cast(argument(attributes), target)
                 for argument, target in zip(arguments, targets, strict=True)
             ))
-        except FunctionError as fault:
-            raise EvaluationError(fault.kind, str(fault), column, fault.value) from None
+        except OperationError as error:
+            raise EvaluationError(error.kind, str(error), column, error.value) from None
         except CastError as error:
             raise EvaluationError("cast", str(error), column, zero) from None
 

@@ -36,3 +36,12 @@ class EvaluationError(Exception):
     def __str__(self) -> str:
         # Made only when somebody looks: filters meet missing attributes all the time and drop the error.
         return f"column {self.column}: {self.args[0]}"
+
+
+class OperationError(Exception):
+    """What a function or an operator cannot do with its operands, and the value it returns all the same."""
+
+    def __init__(self, kind: ErrorKind, message: str, value: Value) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.value = value

@@ -6,21 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fairlead.core.cesql.faults import ErrorKind, Value
+from fairlead.core.cesql.faults import OperationError, Value
 from fairlead.core.cesql.values import HIGHEST, LOWEST, Type, integer_of, text_of, truth_of
 
 # Unicode's White_Space; `str.strip` alone would take the control characters U+001C to U+001F with it.
 _SPACES = "".join(map(chr, range(0x2000, 0x200B)))
 _WHITE_SPACE = f"\t\n\v\f\r \x85\xa0\u1680{_SPACES}\u2028\u2029\u202f\u205f\u3000"
-
-
-class FunctionError(Exception):
-    """What a function cannot do with its arguments, and what it returns all the same."""
-
-    def __init__(self, message: str, value: Value, kind: ErrorKind = "functionEvaluation") -> None:
-        super().__init__(message)
-        self.value = value
-        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +51,22 @@ def _trim(text: str) -> str:
 
 def _left(text: str, count: int) -> str:
     if count < 0:
-        raise FunctionError("LEFT needs a length of 0 or more", text)
+        raise OperationError("functionEvaluation", "LEFT needs a length of 0 or more", text)
     return text[:count]
 
 
 def _right(text: str, count: int) -> str:
     if count < 0:
-        raise FunctionError("RIGHT needs a length of 0 or more", text)
+        raise OperationError("functionEvaluation", "RIGHT needs a length of 0 or more", text)
     return text[max(len(text) - count, 0) :]
 
 
 def _substring(text: str, position: int, length: int = HIGHEST) -> str:
     if abs(position) > len(text):
-        raise FunctionError(f"SUBSTRING begins at {position}, beyond the string's {len(text)} characters", "")
+        message = f"SUBSTRING begins at {position}, beyond the string's {len(text)} characters"
+        raise OperationError("functionEvaluation", message, "")
     if length < 0:
-        raise FunctionError("SUBSTRING needs a length of 0 or more", "")
+        raise OperationError("functionEvaluation", "SUBSTRING needs a length of 0 or more", "")
     if position == 0:
         return ""
     start = position - 1 if position > 0 else len(text) + position
@@ -83,7 +75,7 @@ def _substring(text: str, position: int, length: int = HIGHEST) -> str:
 
 def _abs(number: int) -> int:
     if number == LOWEST:
-        raise FunctionError("the absolute value does not fit in 32 bits", HIGHEST, "math")
+        raise OperationError("math", "the absolute value does not fit in 32 bits", HIGHEST)
     return abs(number)
 
 
