@@ -92,6 +92,7 @@ class SqliteFile:
         self._busy_timeout_seconds = busy_timeout_seconds
         self._factory = factory
         self._lock: int | None = None
+        self._page_bytes = 0
 
     def lock(self) -> None:
         """Keep every other process out until `unlock` or the end of this process.
@@ -183,7 +184,9 @@ class SqliteFile:
             connection.execute("PRAGMA checkpoint_fullfsync = ON")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute("PRAGMA secure_delete = OFF")  # some builds zero what is deleted: a write per page
         connection.execute("PRAGMA cache_size = -32768")
+        self._page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
         return connection
 
     def connect_reader(self) -> Connection:
@@ -211,7 +214,14 @@ class SqliteFile:
         connection.execute("PRAGMA trusted_schema = OFF")
         return connection
 
-    def free_bytes(self) -> int:
-        """What the disk has left for this user."""
-        room = os.statvfs(self.path)
-        return room.f_bavail * room.f_frsize
+    def free_bytes(self, connection: Connection) -> int:
+        """What is left for this user: on the disk, once all that is committed is in the file and not in the WAL,
+        and of deleted rows inside the file, as far as the disk has room for the WAL through which they are filled.
+        """
+        disk = os.statvfs(self.path)
+        pages, deleted = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] * self._page_bytes
+            for name in ("page_count", "freelist_count")
+        )
+        room = disk.f_bavail * disk.f_frsize - max(0, pages - self.path.stat().st_size)
+        return int(room + max(0, min(deleted, room)))

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile, memory
 from fairlead.errors import StoreError, StoreFailed
@@ -134,7 +135,8 @@ class SqliteStore:
                 file,
                 executor,
                 disk_reserve_bytes=disk_reserve_bytes,
-                free_bytes=free_bytes or (file.free_bytes if file is not None else _boundless),
+                free_bytes=free_bytes
+                or (partial(file.free_bytes, opened) if file is not None else _boundless),
                 now=now,
                 keep_connection=connection is not None,
             )

@@ -163,6 +163,9 @@ class Writer:
     def _carry_out(self, jobs: list[Job[Any]]) -> None:
         if any(job.kind == "bulk" for job in jobs) and self._free_bytes() < self._reserve_bytes:
             jobs = refuse(jobs, "bulk", _full)
+            self._committed(
+                _BATCH_BYTES
+            )  # empty the WAL, so that what goes on needs no more room than it has
         while jobs:
             jobs = self._attempt(jobs)
 
