@@ -99,14 +99,17 @@ class HttpConnection(asyncio.Protocol):
     def begin(self, request: bytes, deadline: float, *, head: bool = False) -> asyncio.Future[Result]:
         """Send a request; its result is there at `deadline` (loop time) at the latest.
 
-        Only for a connection that is not `closed` and has no request under way. `head` says that the answer
-        has no body whatever its headers say.
+        Only for a connection that has no request under way. `head` says that the answer has no body whatever
+        its headers say.
         """
         self._clear()
         self._skip_body = head
         waiter = self._waiter = self._loop.create_future()
-        self._expire_at(deadline)
-        self._transport.write(request)  # type: ignore[union-attr]  # made before anybody can call
+        if self.closed or self._transport is None:
+            self._fail("reset", f"the connection to {self.endpoint} is closed")
+        else:
+            self._expire_at(deadline)
+            self._transport.write(request)
         return waiter
 
     def abort(self) -> None:

@@ -72,7 +72,13 @@ class Resolver:
         if task is None:
             task = self._asking[endpoint] = asyncio.create_task(self._ask(endpoint))
             task.add_done_callback(lambda _: self._asking.pop(endpoint, None))
-        result = await asyncio.shield(task)  # one caller's deadline must not end the others' look-up
+        try:
+            result = await asyncio.shield(task)  # one caller's deadline must not end the others' look-up
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if task.cancelled() and not (caller and caller.cancelling()):
+                raise SendFailed("reset", "the HTTP client was closed") from None
+            raise
         if isinstance(result, SendFailed):
             raise SendFailed(result.kind, result.detail)  # its own: others may be raising it too
         return result

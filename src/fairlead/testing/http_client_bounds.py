@@ -169,6 +169,22 @@ class BoundsTests(ClientTests):
 
         self.run(main())
 
+    def test_closing_the_client_ends_what_is_only_being_connected(self) -> None:
+        async def main() -> None:
+            async with peer(silent) as server:
+                c = self.client()
+                tasks = [
+                    asyncio.create_task(c.request("POST", server.url(), timeout_seconds=3600))
+                    for _ in range(9)
+                ]
+                await server.until(lambda: server.opened > 0)
+                await c.close()
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+                assert {getattr(result, "kind", result) for result in results} == {"reset"}
+                await server.until(lambda: server.ended == server.opened)
+
+        self.run(main())
+
     @pytest.mark.parametrize(
         "start",
         [

@@ -10,11 +10,10 @@ from fairlead.core.subscription import Subscription, Target
 from fairlead.drivers.http_client import HttpClient
 from fairlead.errors import ForbiddenSink, HandshakeRefused, SendFailed
 from fairlead.ports import Answer, Clock, Delivery
-from fairlead.transports.handshake import Consent, ask_consent
+from fairlead.transports.handshake import ask_consent
 from fairlead.transports.http_request import Plan, headers_and_body, plan_for
 
-_CONSENT_SECONDS = 86_400.0
-_HANDSHAKE_TIMEOUT_SECONDS = 10.0
+_CHECK_TIMEOUT_SECONDS = 10.0
 _MAX_PLANS = 10_000
 _NO_ORIGIN = (
     "the sink requires a handshake, and this relay has no name to give there; "
@@ -39,13 +38,12 @@ class HttpSender:
         self._clock = clock
         self._origin = origin
         self._plans: dict[tuple[str, str], Plan] = {}
-        self._consents: dict[str, float] = {}
 
     async def send(self, delivery: Delivery) -> Answer:
-        """Try once; see `ports.Sender.send`. The timeout covers a handshake that is due."""
+        """Try once; see `ports.Sender.send`."""
         now = self._clock.now()
         begun = self._clock.monotonic()
-        verdict = await self._try(delivery, now, begun)
+        verdict = await self._try(delivery, now)
         duration_ms = int((self._clock.monotonic() - begun) * 1000)
         return Answer(verdict.outcomes, duration_ms, now, verdict.heard)
 
@@ -58,7 +56,7 @@ class HttpSender:
         if url.scheme not in ("http", "https"):
             raise ForbiddenSink(f"the sink has the scheme {url.scheme!r}; protocol HTTP takes http and https")
         try:
-            await self._client.resolve(url.endpoint, timeout_seconds=_HANDSHAKE_TIMEOUT_SECONDS)
+            await self._client.resolve(url.endpoint, timeout_seconds=_CHECK_TIMEOUT_SECONDS)
         except SendFailed as failure:
             if failure.kind == "forbidden":
                 raise ForbiddenSink(failure.detail) from None
@@ -67,7 +65,13 @@ class HttpSender:
         if self._origin is None:
             raise HandshakeRefused(_NO_ORIGIN)
         try:
-            consent = await self._shake_hands(target, subscription, self._origin, _HANDSHAKE_TIMEOUT_SECONDS)
+            consent = await ask_consent(
+                self._client,
+                target.sink,
+                origin=self._origin,
+                rate_per_second=subscription.options.rate_per_second,
+                timeout_seconds=_CHECK_TIMEOUT_SECONDS,
+            )
         except SendFailed as failure:
             raise HandshakeRefused(
                 f"the sink did not answer the handshake: {failure.detail}", members={"answered": False}
@@ -78,20 +82,14 @@ class HttpSender:
         """Close every connection; idempotent."""
         await self._client.close()
 
-    async def _try(self, delivery: Delivery, now: float, begun: float) -> Verdict:
+    async def _try(self, delivery: Delivery, now: float) -> Verdict:
         options = delivery.subscription.options
-        timeout_seconds = options.timeout_seconds
         try:
             plan = self._plan(delivery, now)
-            if delivery.target.handshake == "required":
-                await self._renew_consent(delivery, begun)
-                timeout_seconds -= self._clock.monotonic() - begun
             headers, body = headers_and_body(delivery, plan, int(now))
-            answer = await self._client.send(plan.route, headers, body, timeout_seconds)
+            answer = await self._client.send(plan.route, headers, body, options.timeout_seconds)
         except SendFailed as failure:
             return _all(delivery, outcome_of_failure(failure))
-        except HandshakeRefused as refusal:
-            return _all(delivery, Outcome("gone", detail=f"handshake refused: {refusal.detail}"))
         except ValueError as error:
             return _all(delivery, Outcome("unavailable", detail=f"the delivery cannot be sent: {error}"))
         wait = retry_after(answer.header("retry-after"), now) if answer.status in (429, 503) else None
@@ -108,28 +106,6 @@ class HttpSender:
             plan = plan_for(delivery.subscription, delivery.target, origin=self._origin, now=now)
             self._plans[key] = plan
         return plan
-
-    async def _renew_consent(self, delivery: Delivery, begun: float) -> None:
-        """Shake hands anew where the last time is a day ago, or was before this process began."""
-        if self._origin is None:
-            raise ValueError(_NO_ORIGIN)  # a setting went missing: nothing that the sink has refused
-        given_at = self._consents.get(delivery.target.sink)
-        if given_at is None or begun - given_at >= _CONSENT_SECONDS:
-            timeout_seconds = delivery.subscription.options.timeout_seconds
-            await self._shake_hands(delivery.target, delivery.subscription, self._origin, timeout_seconds)
-
-    async def _shake_hands(
-        self, target: Target, subscription: Subscription, origin: str, timeout_seconds: float
-    ) -> Consent:
-        consent = await ask_consent(
-            self._client,
-            target.sink,
-            origin=origin,
-            rate_per_second=subscription.options.rate_per_second,
-            timeout_seconds=timeout_seconds,
-        )
-        self._consents[target.sink] = self._clock.monotonic()
-        return consent
 
 
 def _all(delivery: Delivery, outcome: Outcome) -> Verdict:
