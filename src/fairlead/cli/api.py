@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calling a relay's API from the command line, with nothing but the standard library."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+DEFAULT_URL = "http://127.0.0.1:3247"
+JSON = "application/json"
+_DROPPED = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+
+
+class UnreachableError(Exception):
+    """The relay did not answer; the message says where it was looked for, and why it failed."""
+
+
+class RefusedError(Exception):
+    """The relay answered with a problem.
+
+    Attributes:
+        status: the HTTP status.
+        problem: the RFC 9457 document; made up from the status where the answer was none.
+        body: the answer as it came.
+    """
+
+    def __init__(self, status: int, problem: Mapping[str, Any], body: bytes, retry_after: str | None) -> None:
+        super().__init__(problem.get("detail") or problem.get("title") or f"status {status}")
+        self.status = status
+        self.problem = problem
+        self.body = body
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A 2xx answer; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def document(self) -> Any:
+        """The body read as JSON."""
+        return json.loads(self.body) if self.body else None
+
+
+@dataclass
+class Api:
+    """One relay.
+
+    Args:
+        url: where it is; a path in it is put before every call's.
+        key: an API key, None for no login.
+        timeout_seconds: how long a call may take that does not say so itself.
+    """
+
+    url: str = DEFAULT_URL
+    key: str | None = None
+    timeout_seconds: float = 60.0
+    _connection: http.client.HTTPConnection | None = field(default=None, repr=False)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Make one call over a connection that is kept.
+
+        Args:
+            path: already quoted; see `path_of`.
+            body: bytes as they are (with a content-type in `headers`), None for none, else written as JSON.
+
+        Raises:
+            UnreachableError: no connection, or no answer. RefusedError: the answer is a problem.
+        """
+        sent = {"user-agent": "fairlead-cli", "accept": JSON, **(headers or {})}
+        if self.key:
+            sent["authorization"] = f"Bearer {self.key}"
+        payload = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        if payload is not None:
+            sent.setdefault("content-type", JSON)
+        asked = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        target = self._base_path() + path + (f"?{urlencode(asked)}" if asked else "")
+        reply = self._exchange(method, target, payload, sent)
+        if reply.status >= 300:
+            raise RefusedError(reply.status, _problem(reply), reply.body, reply.headers.get("retry-after"))
+        return reply
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _base_path(self) -> str:
+        return urlsplit(self.url).path.rstrip("/")
+
+    def _exchange(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> Reply:
+        kept = self._connection is not None
+        try:
+            return self._try(method, target, body, headers)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            # A kept connection that the relay closed in the meantime says nothing about the relay; events
+            # and PUTs bear being sent again.
+            if kept and isinstance(error, _DROPPED):
+                return self._exchange(method, target, body, headers)
+            raise UnreachableError(f"no relay answers at {self.url}: {_reason(error)}") from None
+
+    def _try(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> Reply:
+        if self._connection is None:
+            self._connection = self._connect()
+        self._connection.request(method, target, body, headers)
+        answer = self._connection.getresponse()
+        content = answer.read()
+        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        parts = urlsplit(self.url)
+        try:
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if parts.scheme not in ("http", "https") or not host:
+            raise UnreachableError(f"{self.url!r} is no URL of a relay; expected {DEFAULT_URL} or the like")
+        if parts.scheme == "https":
+            context = ssl.create_default_context()
+            return http.client.HTTPSConnection(host, port, timeout=self.timeout_seconds, context=context)
+        return http.client.HTTPConnection(host, port, timeout=self.timeout_seconds)
+
+
+def path_of(*parts: str) -> str:
+    """A path of its segments, each quoted."""
+    return "".join("/" + quote(part, safe="") for part in parts)
+
+
+def _problem(reply: Reply) -> Mapping[str, Any]:
+    try:
+        document = json.loads(reply.body)
+    except ValueError:
+        document = None
+    if isinstance(document, dict) and "title" in document:
+        return document
+    return {
+        "status": reply.status,
+        "title": f"the answer was {reply.status}, and not one of a Fairlead relay",
+    }
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fairlead listen`: a receiver that prints what arrives and checks its order."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from fairlead.cli import output
+from fairlead.cli.api import Api, RefusedError, path_of
+from fairlead.cli.calling import Caller, calls_api
+from fairlead.cli.listening import Listener, Server
+from fairlead.cli.order import Verdict
+from fairlead.cli.status_command import compact
+from fairlead.errors import PortInUse
+
+DEFAULT_PORT = 3248
+_LOOPBACK = ("http://127.0.0.1:", "http://localhost:", "http://[::1]:")
+
+
+@click.command("listen")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=DEFAULT_PORT, show_default=True, help="0: any free one"
+)
+@click.option(
+    "--secret", "secrets", multiple=True, help="take only what is signed with this; may be given again"
+)
+@click.option(
+    "--fail", type=click.FloatRange(0, 1), default=0.0, help="the share of deliveries to fail, such as 0.1"
+)
+@click.option(
+    "--subscribe", metavar="NAME", help="make subscription NAME deliver here; it stays when this ends"
+)
+@click.option("--source", help="with --subscribe: only events of this source")
+@click.option("--type", "types", multiple=True, help="with --subscribe: only events of this type")
+@click.option("--library", is_flag=True, help="answer as the receiver library does, with an inbox")
+@click.option("--inbox", default=":memory:", help="with --library: keep the inbox in this file")
+@click.option("--count", type=click.IntRange(1), help="end after so many events")
+@calls_api
+def command(
+    caller: Caller,
+    *,
+    port: int,
+    secrets: tuple[str, ...],
+    fail: float,
+    subscribe: str | None,
+    library: bool,
+    inbox: str,
+    count: int | None,
+    source: str | None,
+    types: tuple[str, ...],
+) -> int:
+    """Receive events, print them, and check that every resource's events come in order.
+
+    Ends 1 if the order was broken.
+    """
+    if library and not (secrets or subscribe):
+        raise click.UsageError("--library verifies signatures: give --secret, or --subscribe NAME")
+    if subscribe is not None and not secrets:
+        secrets = ("whsec_" + base64.b64encode(os.urandom(24)).decode(),)
+    stop = threading.Event()
+    listener = Listener(_shown(caller.as_json, count, stop), secrets, fail, library, inbox)
+    try:
+        server = Server(listener, "127.0.0.1", port)
+    except OSError as error:
+        raise PortInUse(
+            f"port {port} cannot be listened on: {error.strerror}; choose another with --port"
+        ) from None
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    threading.Thread(target=server.serve_forever, name="listen", daemon=True).start()
+    try:
+        if subscribe is not None:
+            wanted = {"source": source, "types": list(types), "receiver": "library" if library else "plain"}
+            _subscribe(caller.api, subscribe, server.url, secrets[0], wanted)
+        output.note(f"listening at {server.url}" + (f" for {subscribe}" if subscribe else "") + "; ^C ends")
+        while not stop.wait(3600):
+            pass
+    finally:
+        server.shutdown()
+        server.server_close()
+        listener.close()
+    return _summed_up(listener, subscribe)
+
+
+def _subscribe(api: Api, name: str, url: str, secret: str, wanted: dict[str, Any]) -> None:
+    """Point subscription `name` here; one that delivers to another machine is left alone."""
+    path = path_of("subscriptions", name)
+    try:
+        body = api.call("GET", path).document()
+    except RefusedError as refused:
+        if refused.status != 404:
+            raise
+        body = {"protocol": "HTTP"}
+    if body.get("sink") and not body["sink"].startswith(_LOOPBACK):
+        raise click.ClickException(
+            f"subscription {name} delivers to {body['sink']}; choose another name, or remove it first"
+        )
+    body["sink"] = url
+    if wanted["source"]:
+        body["source"] = wanted["source"]
+    if wanted["types"]:
+        body["types"] = wanted["types"]
+    body["config"] = {**body.get("config", {}), "secret": secret, "receiver": wanted["receiver"]}
+    api.call("PUT", path, body)
+
+
+def _shown(
+    as_json: bool, count: int | None, stop: threading.Event
+) -> Callable[[dict[str, Any], Verdict], None]:
+    console = output.out()
+    marks = {"new": "", "again": "[dim] (again)[/]", "broken": "[bold red] OUT OF ORDER[/]"}
+    left = [count]
+
+    def show(event: dict[str, Any], verdict: Verdict) -> None:
+        if left[0] is not None and left[0] <= 0:
+            return
+        if as_json:
+            output.document(event)
+        else:
+            subject = f" {event['subject']}" if event.get("subject") else ""
+            place = f"{event.get('flpartition', '?')}:{event.get('flpos', '?')}"
+            what = f"{event.get('type')}  {event.get('source')}{subject}"
+            text = f"{place:>8}  {what}  {compact(event.get('data'))}"
+            console.print(escape(text) + marks[verdict])
+        if left[0] is not None:
+            left[0] -= 1
+            if left[0] <= 0:
+                stop.set()
+
+    return show
+
+
+def _summed_up(listener: Listener, subscribed: str | None) -> int:
+    faults = listener.order.faults
+    counts = f"{listener.taken} events, {listener.failed} failed on request, {listener.refused} refused"
+    output.note(f"{counts}, order {'broken' if faults else 'kept'}")
+    for fault in faults[:20]:
+        output.note(f"  {fault}")
+    if subscribed:
+        output.note(
+            f"subscription {subscribed} stays and its events are kept; end it with: "
+            f"fairlead subscriptions remove {subscribed}"
+        )
+    return 1 if faults else 0

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The receiver behind `fairlead listen`: a small HTTP server, plain or with the library."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from fairlead.cli.order import OrderCheck, Verdict
+from fairlead.core.event import Event
+from fairlead.core.signature import verify
+from fairlead.errors import Unauthenticated
+from fairlead.sdk.receiver import Receiver
+
+MOST_BODY_BYTES = 64 * 1024 * 1024
+Show = Callable[[dict[str, Any], Verdict], None]
+
+
+@dataclass
+class Listener:
+    """Takes deliveries and says of each event whether it is in order.
+
+    Args:
+        show: called for every event that is taken, one at a time.
+        secrets: deliveries must be signed with one of them; empty takes everything.
+        fail: the share of deliveries to answer with 503, to see them come again.
+        library: answer as the receiver library does, with an inbox in `inbox`.
+    """
+
+    show: Show
+    secrets: Sequence[str] = ()
+    fail: float = 0.0
+    library: bool = False
+    inbox: str = ":memory:"
+    order: OrderCheck = field(default_factory=OrderCheck)
+    taken: int = 0
+    failed: int = 0
+    refused: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._receiver = (
+            Receiver(self._handle, secrets=list(self.secrets), inbox=self.inbox) if self.library else None
+        )
+
+    def answer(
+        self, method: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Answer one request: status, headers, body."""
+        if method != "OPTIONS" and random.random() < self.fail:
+            self.failed += 1
+            return 503, {}, b""
+        if self._receiver is not None:
+            reply = self._receiver.handle(method, headers, body)
+            return reply.status, reply.headers, reply.body
+        if method == "OPTIONS":
+            return 200, {"webhook-allowed-origin": "*", "webhook-allowed-rate": "*"}, b""
+        try:
+            if self.secrets:
+                verify(self.secrets, headers, body, time.time())
+            events = _events(headers, body)
+        except Unauthenticated as error:
+            self.refused += 1
+            return 401, {}, str(error).encode()
+        except ValueError as error:
+            self.refused += 1
+            return 400, {}, str(error).encode()
+        for event in events:
+            self._take(event)
+        return 204, {}, b""
+
+    def close(self) -> None:
+        if self._receiver is not None:
+            self._receiver.close()
+
+    def _handle(self, event: Event, _transaction: object) -> None:
+        whole = dict(event.attributes)
+        if event.payload is not None:
+            whole["data"] = event.data if event.form != "binary" else repr(event.data)
+        self._take(whole)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        with self._lock:
+            verdict: Verdict = "new"
+            if "flpos" in event:
+                verdict = self.order.take(
+                    subscription=str(event.get("flsubscription")),
+                    generation=int(event.get("flgeneration", 0)),
+                    key=key_of(event),
+                    position=int(event["flpos"]),
+                    previous=int(event.get("flprev", 0)),
+                )
+            self.taken += 1
+            self.show(event, verdict)
+
+
+def key_of(event: Mapping[str, Any]) -> str:
+    """The ordering key of an event in the JSON format (design, section 2)."""
+    if event.get("partitionkey") is not None:
+        return str(event["partitionkey"])
+    subject = event.get("subject")
+    return str(event.get("source")) if subject is None else f"{event.get('source')} {subject}"
+
+
+def _events(headers: Mapping[str, str], body: bytes) -> list[dict[str, Any]]:
+    """The events of a delivery in any mode; a bare one becomes its data alone."""
+    media_type = headers.get("content-type", "").partition(";")[0].strip()
+    if media_type in ("application/cloudevents+json", "application/cloudevents-batch+json"):
+        document = json.loads(body)
+        return document if isinstance(document, list) else [document]
+    event: dict[str, Any] = {
+        name.removeprefix("ce-"): value for name, value in headers.items() if name.startswith("ce-")
+    }
+    if body:
+        event["data"] = json.loads(body) if media_type.endswith("json") else body.decode(errors="replace")
+    return [event]
+
+
+class Server(ThreadingHTTPServer):
+    """Listens on loopback; raises OSError where the port is taken."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, listener: Listener, host: str, port: int) -> None:
+        self.listener = listener
+        super().__init__((host, port), _Request)
+
+    @property
+    def url(self) -> str:
+        host, port = self.server_address[:2]
+        return f"http://{host!s}:{port}/"
+
+
+class _Request(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Server
+
+    def _serve(self) -> None:
+        length = self.headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > MOST_BODY_BYTES:
+            self.close_connection = True
+            self._reply(413, {}, b"")
+            return
+        body = self.rfile.read(int(length))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self._reply(*self.server.listener.answer(self.command, headers, body))
+
+    do_POST = do_PUT = do_PATCH = do_OPTIONS = _serve  # noqa: N815 -- the standard library's names
+
+    def _reply(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: what arrives is shown by the listener."""

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fairlead store`: what is done to a store file from outside."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from fairlead import wiring
+from fairlead.cli import output
+from fairlead.cli.configured import reads_config
+from fairlead.config import Loaded
+from fairlead.core.durations import format_size
+
+
+@click.group("store")
+def command() -> None:
+    """Check, compact or bring back the store."""
+
+
+@command.command("check")
+@click.option("--json", "as_json", is_flag=True, help='one JSON document: {"store":…,"ok":…,"damage":[…]}')
+@reads_config
+def check(loaded: Loaded, as_json: bool) -> int:
+    """Read the whole store and report every damage; changes nothing, the relay may be running."""
+    tools = wiring.store_tools(loaded.config)
+    with output.err().status("reading the store"):
+        damage = tools.check()
+    if as_json:
+        output.document({"store": loaded.config.store, "ok": not damage, "damage": damage})
+    else:
+        for line in damage:
+            output.say(line)
+        output.note(
+            f"{loaded.config.store}: {len(damage)} damages" if damage else f"{loaded.config.store} is sound"
+        )
+    return 1 if damage else 0
+
+
+@command.command("compact")
+@click.option(
+    "--json", "as_json", is_flag=True, help='one JSON document: {"store":…,"before_bytes":…,"after_bytes":…}'
+)
+@reads_config
+def compact(loaded: Loaded, as_json: bool) -> None:
+    """Give the room of deleted events back to the disk; the relay must be stopped."""
+    tools = wiring.store_tools(loaded.config)
+    with output.err().status("compacting the store"):
+        before, after = tools.compact()
+    if as_json:
+        output.document({"store": loaded.config.store, "before_bytes": before, "after_bytes": after})
+    else:
+        output.say(f"{Path(tools.path).name}: {format_size(before)} before, {format_size(after)} now")
+
+
+@command.command("restored")
+@click.option("--json", "as_json", is_flag=True, help='one JSON document: {"store":…,"subscriptions":…}')
+@reads_config
+def restored(loaded: Loaded, as_json: bool) -> None:
+    """Say that the store was restored from a backup; run it before `serve`.
+
+    Every subscription begins a new generation, so that receivers do not take new events for old ones.
+    """
+    count = wiring.store_tools(loaded.config).restored(int(time.time() * 1000))
+    if as_json:
+        output.document({"store": loaded.config.store, "subscriptions": count})
+    else:
+        output.say(f"{count} subscriptions begin a new generation")
