@@ -294,6 +294,9 @@ class Store(Protocol):
     async def note(self, source: str, subject: str, text: str | None = None) -> str | None:
         """The small text remembered so far (the bridges' last ids); with `text`, that one is remembered from now."""
 
+    def time_commits(self, observe: Callable[[float], None]) -> None:
+        """Have the seconds that each commit takes observed, on one thread, whichever."""
+
     async def check(self) -> list[str]:
         """Every damage found, as one line each; empty when sound. May take long."""
 

@@ -101,16 +101,22 @@ class Telemetry:
             for values, value in self.deliveries
             if subscriptions is None or values[0] in subscriptions
         )
-        return "".join((
-            _single("fairlead_events_accepted_total", "Events accepted and stored.", self.accepted),
-            _single("fairlead_events_duplicates_total", "Events that the log held already.", self.duplicates),
-            family("fairlead_deliveries_total", "counter", "Attempts by what came of them.", seen),
-            _histogram("fairlead_delivery_seconds", "Time of one delivery request.", self.delivery_seconds),
-            _histogram("fairlead_accept_seconds", "Time to accept one request.", self.accept_seconds),
-            _single("fairlead_skipped_total", "Events skipped, on record.", self.skipped),
-            _histogram("fairlead_commit_seconds", "Time of one commit.", self.commit_seconds),
-            _single("fairlead_switches_total", "Changes of a channel's target.", self.switches),
-        ))
+        return "".join(
+            (
+                _single("fairlead_events_accepted_total", "Events accepted and stored.", self.accepted),
+                _single(
+                    "fairlead_events_duplicates_total", "Events that the log held already.", self.duplicates
+                ),
+                family("fairlead_deliveries_total", "counter", "Attempts by what came of them.", seen),
+                _histogram(
+                    "fairlead_delivery_seconds", "Time of one delivery request.", self.delivery_seconds
+                ),
+                _histogram("fairlead_accept_seconds", "Time to accept one request.", self.accept_seconds),
+                _single("fairlead_skipped_total", "Events skipped, on record.", self.skipped),
+                _histogram("fairlead_commit_seconds", "Time of one commit.", self.commit_seconds),
+                _single("fairlead_switches_total", "Changes of a channel's target.", self.switches),
+            )
+        )
 
 
 def family(

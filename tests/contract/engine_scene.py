@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A store in memory, the use-cases over it, and a dispatcher that sends nothing: the test says what was settled."""
+"""A store in memory, the use-cases over it, and a dispatcher that sends nothing: tests say what settles."""
 
 from __future__ import annotations
 
@@ -173,7 +173,9 @@ class Scene:
         assert state is not None
         return state
 
-    async def settle(self, channel: ChannelId, progress: Progress | None = None, **parts: Any) -> ChannelState:
+    async def settle(
+        self, channel: ChannelId, progress: Progress | None = None, **parts: Any
+    ) -> ChannelState:
         """Store something of a channel as its owner would."""
         fence = (await self.state(channel)).fence
         (stored,) = await self.store.channels.flush([ChannelFlush(fence, progress, **parts)])
@@ -190,7 +192,9 @@ class Scene:
     def see(self, state: ChannelState, **more: Any) -> None:
         """What the dispatcher would show of a channel."""
         fence, progress = state.fence, state.progress
-        views = [view for view in self.still.views(fence.channel.subscription) if view.channel != fence.channel]
+        views = [
+            view for view in self.still.views(fence.channel.subscription) if view.channel != fence.channel
+        ]
         view = View(fence.channel, fence, progress.scan_pos, progress.low_water, **more)
         self.still.seen[fence.channel.subscription] = [*views, view]
 
@@ -211,7 +215,9 @@ class Counted:
         return self.calls.to_bytes(count, "big")
 
 
-def play(scenario: Callable[[Scene], Coroutine[Any, Any, None]], settings: EngineSettings | None = None) -> None:
+def play(
+    scenario: Callable[[Scene], Coroutine[Any, Any, None]], settings: EngineSettings | None = None
+) -> None:
     """Run a scenario on a scene of its own."""
 
     store = SqliteStore.open(":memory:")

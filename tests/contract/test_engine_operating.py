@@ -45,7 +45,9 @@ def test_a_position_sends_its_channel_back_while_nothing_is_in_flight() -> None:
     async def scenario(scene: Scene) -> None:
         channel = await _delivered(scene)
         before = (await scene.state(channel)).fence
-        replayed = await scene.operating.replay(ANYONE, "console", ReplayRequest(position=(channel.partition, 3)))
+        replayed = await scene.operating.replay(
+            ANYONE, "console", ReplayRequest(position=(channel.partition, 3))
+        )
         after = await scene.state(channel)
         assert (after.progress.low_water, after.progress.scan_pos) == (2, 2)
         assert after.fence.generation == replayed.generation > before.generation
@@ -213,7 +215,10 @@ def test_the_receiver_changes_even_where_nothing_is_sent_again() -> None:
 def test_a_subscription_that_cannot_have_the_receiver_library_says_why() -> None:
     async def scenario(scene: Scene) -> None:
         await _delivered(scene, targets=(Target("https://console.example/", mode="binary"),))
-        for request in (ReplayRequest(time=NOW, receiver="library"), ReplayRequest(time=NOW, settles="confirm")):
+        for request in (
+            ReplayRequest(time=NOW, receiver="library"),
+            ReplayRequest(time=NOW, settles="confirm"),
+        ):
             with pytest.raises(InvalidSubscription):
                 await scene.operating.replay(ANYONE, "console", request)
 
@@ -359,8 +364,8 @@ def test_operating_needs_a_grant_to_operate() -> None:
                 await scene.operating.skip(who, "console", key=lane("k1"), position=2)
             with pytest.raises(Forbidden):
                 await scene.operating.replay(who, "console", ReplayRequest(time=NOW))
+        who = principal("operate", types=("other",))
         with pytest.raises(Forbidden):
-            who = principal("operate", types=("other",))
             await scene.operating.skip(who, "console", key=lane("k1"), position=2)
 
     play(scenario)

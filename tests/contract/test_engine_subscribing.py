@@ -102,7 +102,9 @@ def test_a_replacement_that_changes_nothing_keeps_the_revision() -> None:
         changed = await scene.subscribed(matching=Matching(types=("a",)))
         assert changed.revision == 2
         assert scene.still.told[-1] == ("adopt", "console", 2, "active")
-        assert scene.sender.checked == ["https://console.example/hook"], "an unchanged target is not asked again"
+        assert scene.sender.checked == ["https://console.example/hook"], (
+            "an unchanged target is not asked again"
+        )
 
     play(scenario)
 

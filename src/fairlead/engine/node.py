@@ -67,7 +67,7 @@ class Node:
         self._phase: Phase = "starting"
         self._loop: asyncio.AbstractEventLoop | None = None
         turn, revisions = Turn(), Revisions(store.subscriptions)
-        self.dispatcher = Dispatcher(store, sender, clock, settings, random, telemetry)
+        self.dispatcher = Dispatcher(store, sender, clock, settings, random=random, telemetry=telemetry)
         self.ingest = Ingest(store.log, self.dispatcher, clock, settings, telemetry)
         self.subscribing = Subscribing(
             store, self.dispatcher, sender, clock, telemetry, random_bytes=random_bytes, turn=turn
@@ -105,6 +105,7 @@ class Node:
         """
         self._loop = asyncio.get_running_loop()
         self.store.on_failed = self._store_failed
+        self.store.time_commits(self.telemetry.commit_seconds.observe)
         states = await self.store.channels.take_all(self._owner)
         subscriptions = await self.store.subscriptions.all()
         await self.dispatcher.start(states, subscriptions)

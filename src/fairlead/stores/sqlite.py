@@ -158,6 +158,9 @@ class SqliteStore:
             lambda transaction: sqlite_rejects.note(transaction, source, subject, text), guarded=False
         )
 
+    def time_commits(self, observe: Callable[[float], None]) -> None:
+        self._writer.on_commit = observe
+
     async def check(self) -> list[str]:
         return await self._lists.run(sqlite_tools.damages)
 

@@ -14,12 +14,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
+from time import perf_counter
 from typing import Any, TypeVar
 
 from fairlead.drivers.sqlite_file import Connection, trouble_of
 from fairlead.errors import FairleadError, StoreBusy, StoreError, StoreFailed, StoreFull
 from fairlead.stores.sqlite_jobs import Job, Transaction, deliver, refuse
 from fairlead.stores.sqlite_queries import queries
+from fairlead.stores.sqlite_rows import Row
 
 T = TypeVar("T")
 Executor = Callable[[Callable[[], None]], None]
@@ -62,6 +64,9 @@ class Writer:
         reserve_bytes: what appends must leave of it.
         committed: called after each commit with about how many bytes it wrote.
         failed: called once, on the executor's thread, when serving ends.
+
+    Attributes:
+        on_commit: called after each commit, on the executor's thread, with the seconds it took.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Writer:
         self._executor = executor
         self._free_bytes = free_bytes
         self._reserve_bytes = reserve_bytes
+        self.on_commit: Callable[[float], None] = _unheard
         self._committed = committed
         self._on_failed = failed
         self._heads: list[int] = [pos for _, pos in connection.execute(_LOG["heads"] + " ORDER BY partition")]
@@ -97,15 +103,26 @@ class Writer:
             StoreBusy, StoreFull: nothing was stored, try later. StoreFailed: serving has ended.
             What the job raises.
         """
-        return await self._submit(Job(run, "write", guarded, _JOB_BYTES))
+        return await self._submit(Job(run, "write", guarded=guarded, size_bytes=_JOB_BYTES))
 
-    async def append(self, run: Callable[[Transaction], T], *, guarded: bool, size_bytes: int) -> T:
-        """Run a job that makes the store grow, but not into the disk reserve. Raises as `write`."""
-        return await self._submit(Job(run, "bulk", guarded, size_bytes))
+    async def append(
+        self,
+        run: Callable[[Transaction], T],
+        *,
+        guarded: bool,
+        size_bytes: int,
+        propose: Callable[[Transaction], tuple[list[Row], T]] | None = None,
+    ) -> T:
+        """Run a job that makes the store grow, but not into the disk reserve. Arguments as `Job`'s.
+
+        Raises:
+            As `write`.
+        """
+        return await self._submit(Job(run, "bulk", guarded=guarded, size_bytes=size_bytes, propose=propose))
 
     async def read(self, run: Callable[[Connection], T]) -> T:
         """Run a job that only reads, where no other connection can. Raises as `write`."""
-        return await self._submit(Job(lambda transaction: run(transaction.connection), "read", False, 0))
+        return await self._submit(Job(lambda transaction: run(transaction.connection), "read"))
 
     def check_open(self) -> None:
         """Raise what has ended serving, if anything has."""
@@ -145,7 +162,7 @@ class Writer:
             self._carry_out(jobs)
         except Exception as error:  # a defect here must not leave callers waiting, or believing
             self.fail(error)
-            self._attempt(jobs)
+            self._attempt(jobs, True)
         deliver(jobs)
 
     def _take(self) -> list[Job[Any]]:
@@ -163,37 +180,53 @@ class Writer:
     def _carry_out(self, jobs: list[Job[Any]]) -> None:
         if any(job.kind == "bulk" for job in jobs) and self._free_bytes() < self._reserve_bytes:
             jobs = refuse(jobs, "bulk", _full)
-            self._committed(
-                _BATCH_BYTES
-            )  # empty the WAL, so that what goes on needs no more room than it has
+            # Empty the WAL, so that what goes on needs no more room than it has.
+            self._committed(_BATCH_BYTES)
+        careful = False
         while jobs:
-            jobs = self._attempt(jobs)
+            jobs = self._attempt(jobs, careful)
+            careful = True
 
-    def _attempt(self, jobs: list[Job[Any]]) -> list[Job[Any]]:
-        """One transaction; the jobs that are to be tried again without those that spoiled it."""
+    def _attempt(self, jobs: list[Job[Any]], careful: bool) -> list[Job[Any]]:
+        """One transaction; the jobs that are to be tried again, without those that spoilt it.
+
+        The first time, the events of all jobs are inserted at once, as if none of them were there already. If
+        that fails, `careful` goes from job to job and finds out where.
+        """
         closed = self._closed
         if isinstance(closed, StoreFailed):
             return refuse(jobs, None, lambda: _again(closed))
         transaction = Transaction(self._connection, self._heads.copy())
         writes = any(job.kind != "read" for job in jobs)
         culprit: Job[Any] | None = None
+        began = perf_counter()
         try:
             if writes:
                 transaction.execute("BEGIN IMMEDIATE")
+            rows: list[Row] = []
             for culprit in jobs:
-                _run(transaction, culprit)
+                if careful or culprit.propose is None:
+                    _run(transaction, culprit)
+                else:
+                    proposed, culprit.result = culprit.propose(transaction)
+                    rows += proposed
             culprit = None
+            if not transaction.insert(rows):
+                raise _Standing
             if writes:
                 transaction.write_heads()
                 transaction.execute("COMMIT")
         except Exception as error:  # of any kind: the transaction must end and its callers be answered
-            return self._triage(error, jobs, culprit)
+            return self._triage(error, jobs, culprit, careful)
         self._heads = transaction.heads
         if writes:
             self._committed(sum(job.size_bytes for job in jobs))
+            self.on_commit(perf_counter() - began)
         return []
 
-    def _triage(self, error: Exception, jobs: list[Job[Any]], culprit: Job[Any] | None) -> list[Job[Any]]:
+    def _triage(
+        self, error: Exception, jobs: list[Job[Any]], culprit: Job[Any] | None, careful: bool
+    ) -> list[Job[Any]]:
         """Undo the transaction and say who is to blame for it; the others are tried again."""
         trouble = trouble_of(error)
         try:
@@ -206,6 +239,8 @@ class Writer:
         if trouble == "full":
             appending = any(job.kind == "bulk" for job in jobs)
             return refuse(jobs, "bulk" if appending else None, _full)
+        if trouble == "statement" and not careful:
+            return jobs
         if trouble == "statement" and culprit is not None:
             culprit.error = error
             return [job for job in jobs if job is not culprit]
@@ -223,6 +258,10 @@ class Writer:
         failure.__cause__ = error
         self._closed = failure
         self._on_failed(failure)
+
+
+class _Standing(Exception):
+    """Not every event could be inserted: some were there already."""
 
 
 def _run(transaction: Transaction, job: Job[Any]) -> None:
@@ -252,6 +291,10 @@ def _again(error: StoreError) -> StoreError:
     copy = type(error)(*error.args)
     copy.__cause__ = error.__cause__
     return copy
+
+
+def _unheard(seconds: float) -> None:
+    """Nobody measures commits."""
 
 
 def _full() -> StoreFull:
