@@ -26,6 +26,7 @@ log = logging.getLogger("fairlead.publisher")
 MAX_EVENTS = 1000
 MAX_BYTES = 8 * 1024 * 1024 - 2  # the array's brackets
 POLL_SECONDS = 0.1  # how soon what another process stored is seen
+CLOSE_GRACE_SECONDS = 1.0
 FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.5, 60.0
 
 OnRefused = Callable[[list[int]], None]
@@ -72,10 +73,14 @@ class Forwarder:
         self._wake.set()
 
     def close(self) -> None:
-        """Break off what is under way and end the thread; idempotent."""
+        """End the thread; a request under way is broken off if its answer takes longer than a second.
+
+        Idempotent. What was broken off is sent again by whoever forwards next; the relay knows it by its id.
+        """
         self._closing = True
-        self._origin.abort()
         self._wake.set()
+        self._thread.join(CLOSE_GRACE_SECONDS)
+        self._origin.abort()
         self._thread.join()
 
     def _run(self) -> None:

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several processes on one outbox, processes that are killed, and processes that fork."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fairlead import Event, Publisher
+from tests.contract.publishing import DEADLINE_SECONDS, StubRelay, relay_at, until
+
+PUBLISH = """
+import itertools, sys
+from fairlead import Event, Publisher
+
+url, outbox, name, count = sys.argv[1:5]
+publisher = Publisher(url, outbox=outbox)
+for n in itertools.count() if count == "endless" else range(int(count)):
+    publisher.publish(Event(f"{name}-{n}", "/s", "t", subject=name))
+    print(n, flush=True)
+if sys.argv[5] == "stay":
+    sys.stdin.read()
+publisher.close()
+"""
+
+
+def start(url: str, outbox: Path, name: str, count: str, then: str = "close") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PUBLISH, url, str(outbox), name, count, then],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+    )
+
+
+def last_published(process: subprocess.Popen[str], at_least: int) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= at_least:
+            return
+    raise AssertionError("the publishing process ended too early")
+
+
+def waiting(outbox: Path) -> int:
+    with closing(sqlite3.connect(outbox)) as file:
+        return int(file.execute("SELECT count(*) FROM event").fetchone()[0])
+
+
+def finish(process: subprocess.Popen[str]) -> list[int]:
+    """What it said it had published after `last_published`."""
+    out, _ = process.communicate(timeout=DEADLINE_SECONDS)
+    return [int(line) for line in out.split()]
+
+
+@pytest.mark.parametrize("relay_is_up", [True, False])
+def test_kill_9_loses_nothing_that_publish_returned_for(tmp_path: Path, relay_is_up: bool) -> None:
+    outbox, relay = tmp_path / "outbox.db", StubRelay()
+    with relay_at(relay):
+        for round in range(3):
+            url = relay.url if relay_is_up else "http://127.0.0.1:9"
+            process = start(url, outbox, f"p{round}", "endless")
+            last_published(process, 40)
+            process.send_signal(signal.SIGKILL)
+            published = max([40, *finish(process)])
+            with Publisher(relay.url, outbox=outbox) as publisher:
+                assert publisher.flush(DEADLINE_SECONDS) == 0
+            mine = [id for id in relay.ids if id.startswith(f"p{round}-")]
+            assert mine == [f"p{round}-{n}" for n in range(len(mine))]
+            assert len(mine) > published
+
+
+def test_processes_share_an_outbox_and_each_keeps_its_order(tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox.db"
+    with relay_at() as relay:
+        started = [start(relay.url, outbox, name, "60", "stay") for name in "abc"]
+        for process in started:
+            last_published(process, 59)
+        until(lambda: waiting(outbox) == 0)
+        for process in started:
+            finish(process)
+            assert process.returncode == 0
+        for name in "abc":
+            assert [id for id in relay.ids if id.startswith(name)] == [f"{name}-{n}" for n in range(60)]
+        sent = [one["id"] for _, _, batch in relay.requests for one in batch]
+        assert len(sent) == len(relay.accepted), "one process forwards at a time"
+
+
+def test_another_process_takes_over_when_the_one_that_forwards_is_killed(tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox.db"
+    with relay_at() as relay:
+        leader = start(relay.url, outbox, "leader", "1", "stay")
+        until(lambda: relay.ids == ["leader-0"])
+        with Publisher(relay.url, outbox=outbox) as follower:
+            receipt = follower.publish(Event("f-1", "/s", "t"), wait="accepted", timeout=DEADLINE_SECONDS)
+            assert receipt.position == 2  # the leader forwarded it, and its receipt came back
+            leader.send_signal(signal.SIGKILL)
+            finish(leader)
+            receipt = follower.publish(Event("f-2", "/s", "t"), wait="accepted", timeout=DEADLINE_SECONDS)
+            assert receipt.position == 3
+
+
+FORK = """
+import os, sys
+from fairlead import Event, Publisher
+
+publisher = Publisher(sys.argv[1], outbox=sys.argv[2])
+publisher.publish(Event("parent-0", "/s", "t"))
+children = []
+for child in range(3):
+    pid = os.fork()
+    if pid == 0:
+        for n in range(10):
+            publisher.publish(Event(f"child{child}-{n}", "/s", "t"))
+        publisher.close()
+        os._exit(0)
+    children.append(pid)
+for n in range(1, 10):
+    publisher.publish(Event(f"parent-{n}", "/s", "t"))
+assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
+assert publisher.flush(30) == 0
+publisher.close()
+"""
+
+
+def test_a_publisher_works_on_in_the_children_of_a_fork(tmp_path: Path) -> None:
+    with relay_at() as relay:
+        code = [sys.executable, "-c", FORK, relay.url, str(tmp_path / "outbox.db")]
+        assert subprocess.run(code, timeout=2 * DEADLINE_SECONDS, check=False).returncode == 0
+        for name in ("parent", "child0", "child1", "child2"):
+            assert [id for id in relay.ids if id.startswith(name)] == [f"{name}-{n}" for n in range(10)]
+
+
+IDLE_CHILD = """
+import os, sys
+from fairlead import Event, Publisher
+
+publisher = Publisher(sys.argv[1], outbox=sys.argv[2])
+publisher.publish(Event("parent-0", "/s", "t"), wait="accepted")
+if os.fork() == 0:
+    os.close(1)
+    sys.stdin.read()
+    os._exit(0)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_an_idle_child_does_not_keep_the_turn_of_a_parent_that_died(tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox.db"
+    with relay_at() as relay:
+        code = [sys.executable, "-c", IDLE_CHILD, relay.url, str(outbox)]
+        parent = subprocess.Popen(code, stdin=subprocess.PIPE)
+        assert parent.wait(DEADLINE_SECONDS) == -signal.SIGKILL
+        with Publisher(relay.url, outbox=outbox) as publisher:
+            publisher.publish(Event("next", "/s", "t"), wait="accepted", timeout=DEADLINE_SECONDS)
+        assert parent.stdin is not None
+        parent.stdin.close()
