@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The held lanes of one channel in memory, and what of them is still to be stored (design, sections 4 and 5).
+
+A hold covers the events of its key from `head_pos` up to `scan_pos`; its events are not in memory until its
+time has come and a page of them was read.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from fairlead.core.channel import Hold, HoldState, Skip
+from fairlead.core.outcome import Outcome
+
+
+@dataclass(slots=True)
+class Held:
+    """One held, parked or slow lane. Times are monotonic seconds.
+
+    Attributes:
+        complete_to: every event of the key up to here was read into the lane's queue; -1 for none.
+        paging: a page of it was asked for and has not come yet.
+        poked: an operator wants the head tried now; if that fails, state and schedule stay.
+        skip: this event is to be skipped as soon as that is on record; the lane waits for it.
+    """
+
+    key: str
+    head_pos: int
+    attempt: int
+    ready_at: float
+    state: HoldState
+    since: float
+    last: Outcome | None = None
+    last_at: float | None = None
+    complete_to: int = -1
+    paging: bool = False
+    poked: bool = False
+    skip: Skip | None = None
+
+    @property
+    def loaded(self) -> bool:
+        return self.complete_to >= 0
+
+
+class Holds:
+    """Every hold of one channel, by key; timers, the lowest head, what has changed since a flush."""
+
+    def __init__(self) -> None:
+        self.dirty: set[str] = set()
+        self.released: set[str] = set()
+        self._by_key: dict[str, Held] = {}
+        self._timers: list[tuple[float, str]] = []
+        self._heads: list[tuple[int, str]] = []
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._by_key
+
+    def __iter__(self) -> Iterator[Held]:
+        return iter(self._by_key.values())
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def get(self, key: str) -> Held | None:
+        return self._by_key.get(key)
+
+    def restore(self, holds: Iterable[Hold], *, now: float, wall: float) -> None:
+        """Take the stored holds over; `wall` is the wall clock's Unix time of the monotonic `now`."""
+        for hold in holds:
+            wait_seconds = max(0.0, hold.ready_at - wall)
+            since = now - max(0.0, wall - hold.since)
+            state: HoldState = "held" if hold.state == "slow" else hold.state
+            held = Held(hold.key, hold.head_pos, hold.attempt, now + wait_seconds, state, since, hold.last)
+            held.last_at = None if hold.last_at is None else now - (wall - hold.last_at)
+            self._by_key[hold.key] = held
+            self._heads.append((hold.head_pos, hold.key))
+            if state == "held":
+                self._timers.append((held.ready_at, hold.key))
+        heapq.heapify(self._heads)
+        heapq.heapify(self._timers)
+
+    def put(self, held: Held) -> None:
+        """Add a hold, or note that it has changed; a `held` one gets a timer."""
+        self._by_key[held.key] = held
+        self.dirty.add(held.key)
+        self.released.discard(held.key)
+        heapq.heappush(self._heads, (held.head_pos, held.key))
+        if held.state == "held" and not held.loaded:
+            heapq.heappush(self._timers, (held.ready_at, held.key))
+
+    def advance(self, held: Held, head_pos: int) -> None:
+        """The lane's head has moved on; its failures are forgotten."""
+        held.head_pos = max(held.head_pos, head_pos)
+        held.attempt, held.last, held.last_at, held.poked = 0, None, None, False
+        held.state = "held"
+        self.dirty.add(held.key)
+        heapq.heappush(self._heads, (held.head_pos, held.key))
+
+    def wake(self, held: Held, at: float) -> None:
+        """Let a hold's page be asked for at `at`, whatever its schedule."""
+        heapq.heappush(self._timers, (at, held.key))
+        held.ready_at = min(held.ready_at, at) if held.state == "held" and not held.poked else held.ready_at
+
+    def release(self, key: str) -> None:
+        """The hold's events are all settled: its row goes with the next flush."""
+        del self._by_key[key]
+        self.dirty.discard(key)
+        self.released.add(key)
+
+    def lowest_head(self) -> int | None:
+        """The lowest `head_pos` of all holds; None without holds."""
+        while self._heads:
+            head_pos, key = self._heads[0]
+            held = self._by_key.get(key)
+            if held is not None and held.head_pos == head_pos:
+                return head_pos
+            heapq.heappop(self._heads)
+        return None
+
+    def next_timer(self) -> float | None:
+        """When the next hold is due; None if none waits for a time."""
+        while self._timers:
+            at, key = self._timers[0]
+            held = self._by_key.get(key)
+            if held is not None and not held.loaded and not held.paging and held.skip is None:
+                return at
+            heapq.heappop(self._timers)
+        return None
+
+    def due(self, now: float) -> Held | None:
+        """The next hold whose time has come, taken off the timers; None if there is none."""
+        while (at := self.next_timer()) is not None and at <= now:
+            held = self._by_key[heapq.heappop(self._timers)[1]]
+            if held.poked or (held.state == "held" and held.ready_at <= now):
+                return held
+        return None
+
+    def rows(self, keys: Iterable[str], *, now: float, wall: float) -> tuple[Hold, ...]:
+        """The durable values of some holds; one with a skip to be stored as it will be after it."""
+        offset = wall - now
+        return tuple(self._row(held, offset) for key in keys if (held := self._by_key.get(key)) is not None)
+
+    def _row(self, held: Held, offset: float) -> Hold:
+        last_at = None if held.last_at is None else held.last_at + offset
+        row = Hold(
+            held.key,
+            held.head_pos,
+            held.attempt,
+            held.ready_at + offset,
+            held.state,
+            held.since + offset,
+            held.last,
+            last_at,
+        )
+        if held.skip is None:
+            return row
+        return Hold(held.key, held.skip.position + 1, 0, row.ready_at, "held", row.since)

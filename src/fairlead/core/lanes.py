@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lanes: what one channel may send next (design, section 5). Pure; time is an argument, monotonic seconds.
+
+The channel's owner reads the log forward and gives every entry to `read`; `next` says which run of which lane
+may be sent; `resolve` takes what came of it; `snapshot` says what is to be stored and `stored` that it was.
+
+    read ──► a lane's queue ──► next ──► in flight ──► resolve ──► settled ──► snapshot ──► stored
+                  ▲                                       │ failed
+                  └── page ◄── pages ◄── hold (one row) ◄─┘
+
+The model's rules live here by these names: `one_flight` (`pages`, `Queues.enlist`), `scan_keep` (`read`),
+`page_scan` (`pages`, `page`), `floor_holds` (`floor`), `skip_first` (`stored`), `probe_turn` (`next`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from fairlead.core.breaker import Breaker
+from fairlead.core.channel import ChannelState, Hold, Progress, Skip
+from fairlead.core.holds import Held, Holds
+from fairlead.core.log import Entry
+from fairlead.core.outcome import Outcome
+from fairlead.core.paging import Page, Paging
+from fairlead.core.queues import Queues, Run
+from fairlead.core.settling import Settling, Verdict
+from fairlead.core.subscription import DeliveryOptions
+
+UNBOUNDED = 2**62
+READ_AHEAD_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a flush has to store, and which lanes wait for it."""
+
+    progress: Progress
+    holds: tuple[Hold, ...]
+    released: tuple[str, ...]
+    skips: tuple[Skip, ...]
+    waiting: tuple[str, ...]
+
+
+class Lanes:
+    """The scheduler of one channel, from one load of its state to the next.
+
+    Args:
+        state: what the store knows; nothing is sent before (`low_water`, `scan_pos`] was read again.
+        options: the subscription's.
+        breaker: a closed one.
+        read_ahead: at most so many unsettled events stand in the queues of lanes without a hold.
+        now, wall: the monotonic time and the wall clock's Unix time of one moment.
+        settled: per key, up to where it is settled though the store does not know it yet.
+
+    Attributes:
+        changed: there is something to store.
+        storable: False after a flush was refused: nothing is sent until one was stored.
+    """
+
+    def __init__(
+        self,
+        state: ChannelState,
+        options: DeliveryOptions,
+        breaker: Breaker,
+        *,
+        read_ahead: int,
+        now: float,
+        wall: float,
+        settled: Mapping[str, int] | None = None,
+    ) -> None:
+        self.breaker = breaker
+        self.holds = Holds()
+        self.holds.restore(state.holds, now=now, wall=wall)
+        self.queues = Queues()
+        self.scan_pos = state.progress.scan_pos
+        self.cursor = state.progress.low_water
+        self.changed = False
+        self.storable = True
+        self._settling = Settling(options, self.queues, self.holds, breaker)
+        self._paging = Paging(self.queues, self.holds, self._settling, breaker)
+        self._settled = settled or {}
+        self._done = state.progress.done
+        self._read_ahead = read_ahead
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything up to `scan_pos` that is not settled is in memory or covered by a hold."""
+        return self.cursor >= self.scan_pos
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether the log is to be read on: read-ahead is bounded, and an open breaker stops it."""
+        return not self.caught_up or (not self.breaker.is_open and self._has_room)
+
+    @property
+    def room(self) -> int:
+        """How many wanted entries there is room for; a whole read-ahead while catching up."""
+        return self._read_ahead - len(self.queues.open) if self.caught_up else self._read_ahead
+
+    @property
+    def wants_page(self) -> bool:
+        """Whether a page is worth its reading: a quarter of the read-ahead is free."""
+        return self.wants_more and 4 * self.room >= self._read_ahead
+
+    def read(self, entry: Entry, wanted: bool) -> None:
+        """The next entry of the log was read; positions between it and the one before are gone."""
+        position = self.cursor = entry.position
+        again = position <= self.scan_pos
+        if not again:
+            self.scan_pos = position
+        self.changed = True
+        if not wanted or entry.key in self.holds or position <= self._settled.get(entry.key, 0):
+            return
+        if again and self._was_done(position):
+            return
+        lane = self.queues.push(entry)
+        if lane.waiting:
+            self._settling.hurry = True
+        self.queues.enlist(entry.key)
+
+    def passed(self, position: int) -> None:
+        """Nothing from the last entry read up to `position` is wanted."""
+        if position > self.cursor:
+            self.cursor = position
+            self.scan_pos = max(self.scan_pos, position)
+            self.changed = True
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self.queues.open) < self._read_ahead and self.queues.open_bytes < READ_AHEAD_BYTES
+
+    def _was_done(self, position: int) -> bool:
+        at = bisect_right(self._done, (position, UNBOUNDED)) - 1
+        return at >= 0 and position <= self._done[at][1]
+
+    # -- held lanes ----------------------------------------------------------------------------------------
+
+    def pages(self, now: float, limit: int) -> list[Page]:
+        """At most `limit` pages to read now; each is to be answered by `page` or `page_failed`."""
+        if not self.caught_up or not self.storable:
+            return []
+        return self._paging.wanted(now, limit, self.scan_pos)
+
+    def page(self, page: Page, entries: Sequence[Entry], complete_to: int) -> None:
+        """A page was read: all wanted entries of the key from `page.first` up to `complete_to`, in order."""
+        settled = self._settled.get(page.key, 0)
+        self._paging.read(
+            page, [one for one in entries if one.position > settled], complete_to, self.scan_pos
+        )
+        self.changed = True
+
+    def page_failed(self, page: Page, now: float) -> None:
+        """The page could not be read; it is wanted again a second later."""
+        self._paging.failed(page, now)
+
+    def poke(self, keys: Collection[str] | None, state: str | None, now: float) -> int:
+        """An operator wants heads tried now: of lanes named, or of all in `state`; how many there are.
+
+        State and schedule of a lane stay if its head fails again.
+        """
+        return self._paging.poke(keys, state, now)
+
+    def demote(self, now: float, slow_after_seconds: float) -> None:
+        """Give a hold to each lane in flight for too long, so that its answer keeps nothing else back."""
+        for run in self.queues.flights:
+            if run.started + slow_after_seconds > now:
+                break
+            if not run.slow:
+                run.slow = True
+                self.changed = self._settling.demote(run, now) or self.changed
+
+    # -- sending -------------------------------------------------------------------------------------------
+
+    def next(self, now: float, *, max_events: int = 1, max_bytes: int = UNBOUNDED) -> Run | None:
+        """The next run that may be sent, in flight from now on; None if there is none at the moment."""
+        if not self.caught_up or not self.storable:
+            return None
+        if self.breaker.is_open:
+            max_events = 1
+            if self.queues.flights or not self.breaker.may_probe(now):
+                return None
+        while (key := self.queues.next_ready()) is not None:
+            held = self.holds.get(key)
+            if held is None or (held.loaded and held.skip is None):
+                return self._depart(key, held, now, max_events, max_bytes)
+        return None
+
+    def _depart(self, key: str, held: Held | None, now: float, max_events: int, max_bytes: int) -> Run:
+        lane = self.queues.lane(key)
+        attempt = held.attempt + 1 if held else 1
+        if lane.singly or attempt > 1:
+            max_events = 1
+        entries: list[Entry] = []
+        for entry in lane.queue:
+            max_bytes -= entry.event.size
+            if entries and (len(entries) >= max_events or max_bytes < 0):
+                break
+            entries.append(entry)
+        run = Run(key, tuple(entries), now, attempt)
+        self.queues.depart(key, run)
+        return run
+
+    def resolve(
+        self, run: Run, outcomes: Sequence[Outcome], *, now: float, wall: float, roll: float
+    ) -> Verdict:
+        """Take what came of a run: one outcome per event, in order. See `Settling.resolve`."""
+        self.changed = True
+        verdict = self._settling.resolve(run, outcomes, now=now, wall=wall, roll=roll)
+        held, lane = self.holds.get(run.key), self.queues.get(run.key)
+        if held is not None and held.complete_to >= self.scan_pos and (lane is None or not lane.queue):
+            self.holds.release(run.key)  # its last event up to `scan_pos` is settled
+        return verdict
+
+    def next_due(self, now: float) -> float | None:
+        """When there may be something to do that only time brings; None if nothing waits for a time."""
+        if not self.caught_up or not self.storable:
+            return None
+        timer = self.holds.next_timer()
+        if not self.breaker.is_open:
+            return timer
+        if self.queues.flights:
+            return None
+        if self.queues.has_ready:
+            return self.breaker.probe_at
+        return None if timer is None else max(timer, self.breaker.probe_at)
+
+    def reconfigure(self, options: DeliveryOptions) -> None:
+        """Go by other options from now on, and give the target a fresh chance."""
+        self._settling.options = options
+        self.breaker.reset()
+
+    # -- storing -------------------------------------------------------------------------------------------
+
+    @property
+    def low_water(self) -> int:
+        """Every position at or below it is settled, not wanted, or covered by a hold."""
+        open_positions = self.queues.open
+        return next(iter(open_positions)) - 1 if open_positions else self.cursor
+
+    def floor(self) -> int:
+        """`flfloor`: every position at or below it is settled or not wanted (design, section 6)."""
+        low_water, head = self.low_water, self.holds.lowest_head()
+        return low_water if head is None else min(low_water, head - 1)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether something that could go on waits for a flush."""
+        return self._settling.hurry
+
+    def snapshot(self, *, now: float, wall: float) -> Snapshot:
+        """What is to be stored now; followed by `stored` or `refused` before the next one."""
+        dirty, released = self.holds.dirty, self.holds.released
+        self.holds.dirty, self.holds.released = set(), set()
+        waiting, self._settling.waiting = self._settling.waiting, []
+        self._settling.hurry = False
+        skips = tuple(held.skip for key in dirty if (held := self.holds.get(key)) and held.skip)
+        rows = self.holds.rows(dirty, now=now, wall=wall)
+        self.changed = False
+        progress = Progress.around(self.low_water, self.scan_pos, self.queues.open)
+        return Snapshot(progress, rows, tuple(released), skips, tuple(waiting))
+
+    def stored(self, snapshot: Snapshot, now: float) -> None:
+        """A snapshot is on disk: the lanes that waited go on, and its skips count."""
+        self.storable = True
+        for key in snapshot.waiting:
+            lane = self.queues.get(key)
+            if lane is not None:
+                lane.waiting = False
+                self.queues.enlist(key)
+                self.queues.tidy(key)
+        for skip in snapshot.skips:
+            held = self.holds.get(skip.key)
+            if held is not None and held.skip is skip:
+                self._settling.skipped(held, now)
+
+    def refused(self, snapshot: Snapshot) -> None:
+        """Nothing of a snapshot was stored: it is wanted again, and until then nothing is sent."""
+        self.storable = False
+        self.changed = True
+        self.holds.dirty.update(row.key for row in snapshot.holds if row.key in self.holds)
+        self.holds.released.update(key for key in snapshot.released if key not in self.holds)
+        self._settling.waiting[:0] = snapshot.waiting
+        self._settling.hurry = True

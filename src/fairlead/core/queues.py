@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One channel's events in memory: a short FIFO per key, what is in flight, which keys may be sent."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fairlead.core.log import Entry
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """Some events of one lane, in order, sent in one request. `attempt` is its head's number, from 1.
+
+    `slow` is set once a hold covers it because its answer takes long.
+    """
+
+    key: str
+    entries: tuple[Entry, ...]
+    started: float
+    attempt: int
+    slow: bool = False
+
+
+@dataclass(slots=True)
+class Lane:
+    """One key's events in memory, and what is under way.
+
+    Attributes:
+        waiting: for the flush that stores its last settlement (`ack_persist` = `before_next`).
+        listed: stands in the list of ready keys.
+        singly: after a failure in a batch it is sent one by one until one passes.
+    """
+
+    queue: deque[Entry] = field(default_factory=deque)
+    flight: Run | None = None
+    waiting: bool = False
+    listed: bool = False
+    singly: bool = False
+
+
+class Queues:
+    """The lanes of one channel by key; `open` are the unsettled positions of those without a hold,
+    ascending, and `open_bytes` their size."""
+
+    def __init__(self) -> None:
+        self.open: OrderedDict[int, None] = OrderedDict()
+        self.open_bytes = 0
+        self.flights: OrderedDict[Run, None] = OrderedDict()
+        self._lanes: dict[str, Lane] = {}
+        self._ready: deque[str] = deque()
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._lanes
+
+    def get(self, key: str) -> Lane | None:
+        return self._lanes.get(key)
+
+    def lane(self, key: str) -> Lane:
+        """The lane of a key, made if it is new."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane()
+        return lane
+
+    def push(self, entry: Entry) -> Lane:
+        """Add a free lane's next event; its position is open from now on."""
+        lane = self.lane(entry.key)
+        lane.queue.append(entry)
+        self.open[entry.position] = None
+        self.open_bytes += entry.event.size
+        return lane
+
+    def fill(self, key: str, entries: Iterable[Entry]) -> Lane:
+        """Give a held lane a page of its events; the hold covers their positions."""
+        lane = self.lane(key)
+        lane.queue = deque(entries)
+        return lane
+
+    def settle(self, key: str, up_to: int) -> None:
+        """Every position of a key up to `up_to` is settled."""
+        lane = self._lanes.get(key)
+        while lane is not None and lane.queue and lane.queue[0].position <= up_to:
+            self._close(lane.queue.popleft())
+
+    def drop(self, key: str) -> None:
+        """Forget a lane's queue: a hold covers its events."""
+        lane = self._lanes.get(key)
+        if lane is not None:
+            for entry in lane.queue:
+                self._close(entry)
+            lane.queue.clear()
+            self.tidy(key)
+
+    def _close(self, entry: Entry) -> None:
+        if self.open.pop(entry.position, 0) is None:
+            self.open_bytes -= entry.event.size
+
+    def depart(self, key: str, run: Run) -> None:
+        self.lane(key).flight = run
+        self.flights[run] = None
+
+    def land(self, run: Run) -> None:
+        """A run has ended, whatever came of it."""
+        self.flights.pop(run, None)
+        lane = self._lanes.get(run.key)
+        if lane is not None and lane.flight is run:
+            lane.flight = None
+
+    def enlist(self, key: str) -> None:
+        """Put a key at the end of the ready list, once."""
+        lane = self._lanes.get(key)
+        if lane is not None and not lane.listed and lane.queue and lane.flight is None and not lane.waiting:
+            lane.listed = True
+            self._ready.append(key)
+
+    def next_ready(self) -> str | None:
+        """Take the first ready key off the list; it may have stopped being ready since it was listed."""
+        while self._ready:
+            key = self._ready.popleft()
+            lane = self._lanes.get(key)
+            if lane is not None:
+                lane.listed = False
+                if lane.queue and lane.flight is None and not lane.waiting:
+                    return key
+                self.tidy(key)
+        return None
+
+    @property
+    def has_ready(self) -> bool:
+        return bool(self._ready)
+
+    @property
+    def ready_count(self) -> int:
+        """How many keys are listed as ready; some may have stopped being so."""
+        return len(self._ready)
+
+    def tidy(self, key: str) -> None:
+        """Forget a lane of which nothing is left."""
+        lane = self._lanes.get(key)
+        if lane and not lane.queue and lane.flight is None and not lane.waiting and not lane.listed:
+            del self._lanes[key]

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an outcome does to its lane: settle, hold, park, skip (design, section 5). Pure.
+
+`Settling` works on the same queues, holds and breaker as `fairlead.core.lanes`, which owns it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fairlead.core.breaker import Breaker
+from fairlead.core.channel import Skip
+from fairlead.core.holds import Held, Holds
+from fairlead.core.log import Entry
+from fairlead.core.outcome import Outcome
+from fairlead.core.queues import Queues, Run
+from fairlead.core.subscription import DeliveryOptions
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a run's outcomes ask of the engine, beyond the lane itself.
+
+    Attributes:
+        attempts: what to put on record: entry, number of the attempt, outcome.
+        stop: retries are used up and `on_exhausted` is `stop`. gone: 410. stale: our 409.
+        slow_down_until: 429 slows the whole subscription until then, monotonic seconds.
+    """
+
+    attempts: list[tuple[Entry, int, Outcome]] = field(default_factory=list)
+    stop: Outcome | None = None
+    gone: Outcome | None = None
+    stale: Outcome | None = None
+    slow_down_until: float | None = None
+
+
+class Settling:
+    """Applies outcomes to lanes.
+
+    `waiting` are the keys that wait for the next flush, `hurry` says that one of them has something to send;
+    `paging` are those whose hold wants its next page now.
+    """
+
+    def __init__(self, options: DeliveryOptions, queues: Queues, holds: Holds, breaker: Breaker) -> None:
+        self.waiting: list[str] = []
+        self.hurry = False
+        self.paging: deque[str] = deque()
+        self.options = options
+        self._queues = queues
+        self._holds = holds
+        self._breaker = breaker
+
+    def resolve(
+        self, run: Run, outcomes: Sequence[Outcome], *, now: float, wall: float, roll: float
+    ) -> Verdict:
+        """Take what came of a run: one outcome per event, in order; what follows a failure is not looked at.
+
+        Args:
+            now, wall: the monotonic time and the wall clock's Unix time.
+            roll: a random number in [0, 1) for the jitter.
+        """
+        self._queues.land(run)
+        verdict = Verdict()
+        for index, (entry, outcome) in enumerate(zip(run.entries, outcomes, strict=True)):
+            attempt = run.attempt if index == 0 else 1
+            verdict.attempts.append((entry, attempt, outcome))
+            if outcome.applied is not None:
+                self.settle(run.key, outcome.applied)
+            if outcome.kind == "delivered":
+                self.settle(run.key, entry.position)
+                self._note(run.key, outcome, now)
+                continue
+            self._note(run.key, outcome, now)
+            self._failed(run, index, outcome, verdict, now=now, wall=wall, roll=roll)
+            break
+        self._resume(run.key, now)
+        return verdict
+
+    def settle(self, key: str, up_to: int) -> None:
+        """Every position of the key up to `up_to` is settled; the lane goes on once that is stored."""
+        lane = self._queues.get(key)
+        held = self._holds.get(key)
+        head = lane.queue[0].position if lane and lane.queue else held.head_pos if held else None
+        if head is None or head > up_to:
+            return
+        self._queues.settle(key, up_to)
+        lane = self._queues.lane(key)
+        lane.singly = False
+        if held is not None:
+            self._holds.advance(held, lane.queue[0].position if lane.queue else up_to + 1)
+        if self.options.ack_persist == "before_next" and not lane.waiting:
+            lane.waiting = True
+            self.waiting.append(key)
+            self.hurry = self.hurry or bool(lane.queue) or held is not None
+
+    def hold(self, key: str, entry: Entry, now: float) -> Held:
+        """The lane's hold from `entry` on, made if it has none; its queue is dropped."""
+        held = self._holds.get(key)
+        if held is None:
+            held = Held(key, entry.position, 0, now, "held", now)
+        held.complete_to = -1
+        self._queues.drop(key)
+        return held
+
+    def demote(self, run: Run, now: float) -> bool:
+        """The run's answer takes long: a hold covers its lane until it comes. False if one did already."""
+        lane = self._queues.lane(run.key)
+        if run.key in self._holds or not lane.queue:
+            return False
+        held = self.hold(run.key, lane.queue[0], now)
+        held.state = "slow"
+        self._holds.put(held)
+        return True
+
+    def skipped(self, held: Held, now: float) -> None:
+        """The skip of a lane's head is on record: only now it counts as settled."""
+        if held.skip is not None:
+            position, held.skip = held.skip.position, None
+            self._holds.advance(held, position + 1)
+            held.ready_at = held.since = now
+            self.paging.append(held.key)
+
+    def _note(self, key: str, outcome: Outcome, now: float) -> None:
+        others = len(self._queues) - (key in self._queues) + len(self._holds) - (key in self._holds)
+        if self._breaker.record(key, outcome, only_lane=not others, now=now):
+            for tripped in self._breaker.tripped:
+                held = self._holds.get(tripped)
+                if held is not None and held.state == "held" and not held.loaded and held.skip is None:
+                    self._holds.wake(held, now)
+            self._breaker.tripped.clear()
+
+    def _failed(
+        self,
+        run: Run,
+        index: int,
+        outcome: Outcome,
+        verdict: Verdict,
+        *,
+        now: float,
+        wall: float,
+        roll: float,
+    ) -> None:
+        lane = self._queues.lane(run.key)
+        lane.singly = len(run.entries) > 1
+        if outcome.kind == "stale":
+            verdict.stale = outcome
+            return
+        if outcome.kind == "gone":
+            verdict.gone = outcome
+            return
+        if outcome.kind == "chain" and (index > 0 or not self._is_head(run.key, run.entries[index])):
+            return  # it goes back to its first unsettled event at once
+        entry = run.entries[index]
+        poked = (old := self._holds.get(run.key)) is not None and old.poked
+        held = self.hold(run.key, entry, now)
+        if held.head_pos > entry.position:
+            return  # settled meanwhile by a later answer
+        if held.last is None:
+            held.since = now
+        held.last, held.last_at = outcome, now
+        if poked and (held.state == "parked" or held.ready_at > now):
+            held.poked = False
+            self._holds.put(held)
+            return
+        held.poked = False
+        self._schedule(held, entry, outcome, verdict, now=now, wall=wall, roll=roll)
+        self._holds.put(held)
+
+    def _schedule(
+        self,
+        held: Held,
+        entry: Entry,
+        outcome: Outcome,
+        verdict: Verdict,
+        *,
+        now: float,
+        wall: float,
+        roll: float,
+    ) -> None:
+        retry = self.options.retry
+        held.state = "held"
+        if outcome.kind == "throttled":
+            held.ready_at = now + retry.throttled_seconds(outcome.retry_after_seconds or 0.0)
+            if outcome.status == 429:
+                verdict.slow_down_until = held.ready_at
+            if retry.exhausted(0, now - held.since):
+                self._exhaust(held, entry, outcome, verdict, now=now, wall=wall)
+            return
+        if outcome.kind == "chain":
+            held.ready_at = now + retry.delay_seconds(1, roll)
+            return
+        held.attempt += 1
+        held.ready_at = now + retry.delay_seconds(held.attempt, roll)
+        if outcome.failed and outcome.retry_after_seconds is not None:
+            held.ready_at = max(held.ready_at, now + retry.throttled_seconds(outcome.retry_after_seconds))
+        if outcome.kind == "rejected" or retry.exhausted(held.attempt, now - held.since):
+            self._exhaust(held, entry, outcome, verdict, now=now, wall=wall)
+
+    def _exhaust(
+        self, held: Held, entry: Entry, outcome: Outcome, verdict: Verdict, *, now: float, wall: float
+    ) -> None:
+        if self.options.on_exhausted == "park":
+            held.state = "parked"
+        elif self.options.on_exhausted == "stop":
+            verdict.stop = outcome
+            held.attempt, held.ready_at, held.since, held.last = 0, now, now, None
+        else:
+            event = entry.event
+            self.hurry = True
+            held.skip = Skip(
+                held.key, entry.position, event.source, event.id, "exhausted", "on_exhausted", wall
+            )
+
+    def _is_head(self, key: str, entry: Entry) -> bool:
+        lane = self._queues.get(key)
+        return lane is not None and bool(lane.queue) and lane.queue[0] is entry
+
+    def _resume(self, key: str, now: float) -> None:
+        """Let the lane go on as it now stands: its next event, or its hold's next page."""
+        held = self._holds.get(key)
+        if held is not None and held.state == "slow":
+            held.state, held.ready_at = "held", now
+            self._holds.put(held)
+        if held is not None and held.state == "held" and held.last is None and held.skip is None:
+            lane = self._queues.get(key)
+            if lane is None or not lane.queue:
+                self.paging.append(key)
+        self._queues.enlist(key)
+        self._queues.tidy(key)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stores what owners have settled, many channels in one commit (design, section 4).
+
+A lane that waits for its settlement hurries; everything else waits for company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fairlead.core.channel import ChannelFlush, Fence
+from fairlead.errors import StoreBusy, StoreError, StoreFull
+from fairlead.ports import Channels
+
+if TYPE_CHECKING:
+    from fairlead.engine.owner import Owner
+
+COMPANY_SECONDS = 0.05
+RETRY_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Flusher:
+    """One per dispatcher; `want` says that an owner has something to store."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+        self._dirty: dict[Owner, None] = {}
+        self._hurry = asyncio.Event()
+        self._any = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop flushing by itself; `flush` still works."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def want(self, owner: Owner, *, hurry: bool) -> None:
+        """Something of `owner` is to be stored; never blocks."""
+        self._dirty[owner] = None
+        self._any.set()
+        if hurry:
+            self._hurry.set()
+
+    def forget(self, owner: Owner) -> None:
+        self._dirty.pop(owner, None)
+
+    async def flush(self, owners: Iterable[Owner] | None = None, *, everything: bool = True) -> bool:
+        """Store what these owners have, or all that are dirty; False if the store refused for now."""
+        async with self._lock:
+            chosen = list(self._dirty if owners is None else owners)
+            for owner in chosen:
+                self._dirty.pop(owner, None)
+            asked = [(owner, flush) for owner in chosen if (flush := owner.to_flush(everything)) is not None]
+            return not asked or await self._store(asked)
+
+    async def _store(self, asked: list[tuple[Owner, ChannelFlush]]) -> bool:
+        results: list[Fence | Exception]
+        try:
+            results = await self._channels.flush([flush for _, flush in asked])
+            accepted = True
+        except (StoreFull, StoreBusy) as refusal:
+            _log.warning("settlements cannot be stored now", extra={"detail": str(refusal)})
+            results, accepted = [refusal] * len(asked), False
+        except asyncio.CancelledError:
+            for owner, _ in asked:
+                owner.flushed(StoreBusy("the flush was cancelled"))
+            raise
+        for (owner, _), result in zip(asked, results, strict=True):
+            owner.flushed(result)
+        return accepted
+
+    async def _run(self) -> None:
+        while True:
+            await self._any.wait()
+            if not self._hurry.is_set():
+                timer = asyncio.get_running_loop().call_later(COMPANY_SECONDS, self._hurry.set)
+                await self._hurry.wait()
+                timer.cancel()
+                everything = True
+            else:
+                everything = False
+            self._any.clear()
+            self._hurry.clear()
+            try:
+                if not await self.flush(everything=everything):
+                    await asyncio.sleep(RETRY_SECONDS)
+            except StoreError as failure:
+                _log.critical("the store failed; nothing is sent any more", extra={"detail": str(failure)})
+                return
+            if self._dirty:
+                self._any.set()

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one channel has still to tell the store: attempts, and what was settled since the last flush."""
+
+from __future__ import annotations
+
+from fairlead.core.channel import Attempt, ChannelFlush, Fence, FilterRevision
+from fairlead.core.lanes import Lanes, Snapshot
+from fairlead.core.queues import Run
+from fairlead.core.settling import Verdict
+from fairlead.ports import Answer
+
+ATTEMPTS_SECONDS = 0.25  # first-try successes wait so long for company in their row
+
+
+class Ledger:
+    """One channel's. `write` makes a flush, `written` or `refused` takes its answer before the next.
+
+    Attributes:
+        settled: per key, up to where it is settled though the store does not know it yet: what a load of the
+            channel in the same generation need not send again.
+    """
+
+    def __init__(self) -> None:
+        self.settled: dict[str, int] = {}
+        self._attempts: list[Attempt] = []
+        self._attempts_at = 0.0
+        self._snapshot: Snapshot | None = None
+        self._written: dict[str, int] = {}
+
+    def record(self, run: Run, verdict: Verdict, answer: Answer, fence: Fence) -> None:
+        """Note a run's attempts and what of it was delivered."""
+        for entry, attempt, outcome in verdict.attempts:
+            if outcome.kind == "delivered":
+                self.settled[run.key] = entry.position
+            self._attempts.append(
+                Attempt(
+                    entry.position,
+                    entry.key,
+                    attempt,
+                    fence.target,
+                    answer.started_at,
+                    answer.duration_ms,
+                    outcome,
+                )
+            )
+
+    def has(self, lanes: Lanes) -> bool:
+        """Whether there is anything to store."""
+        return lanes.changed or bool(self._attempts)
+
+    def write(
+        self,
+        lanes: Lanes,
+        fence: Fence,
+        filter: FilterRevision | None,
+        *,
+        everything: bool,
+        now: float,
+        wall: float,
+    ) -> ChannelFlush:
+        """The flush of everything the lanes have; of the attempts only now and then, or if `everything`."""
+        attempts: tuple[Attempt, ...] = ()
+        if everything or now - self._attempts_at >= ATTEMPTS_SECONDS:
+            attempts, self._attempts = tuple(self._attempts), []
+            self._attempts_at = now
+        self._snapshot = snapshot = lanes.snapshot(now=now, wall=wall)
+        self._written = dict(self.settled)
+        return ChannelFlush(
+            fence, snapshot.progress, snapshot.holds, snapshot.released, snapshot.skips, filter, attempts
+        )
+
+    def written(self, lanes: Lanes, now: float) -> tuple[str, ...]:
+        """The flush is on disk: the lanes go on; the keys of the skips that now count."""
+        snapshot = self._take()
+        for key, position in self._written.items():
+            if self.settled.get(key) == position:
+                del self.settled[key]
+        lanes.stored(snapshot, now)
+        return tuple(skip.key for skip in snapshot.skips)
+
+    def refused(self, lanes: Lanes) -> None:
+        """Nothing of the flush was stored."""
+        lanes.refused(self._take())
+
+    def _take(self) -> Snapshot:
+        snapshot, self._snapshot = self._snapshot, None
+        assert snapshot is not None  # noqa: S101  # `write` came first
+        return snapshot

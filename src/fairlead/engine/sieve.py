@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which filter is in force on one channel, and whether it is the one its subscription now wants."""
+
+from __future__ import annotations
+
+from fairlead.core.channel import ChannelState, Fence, FilterRevision, Progress
+from fairlead.core.filters import Needs, needs
+from fairlead.core.log import Entry
+from fairlead.core.subscription import Subscription
+from fairlead.engine.revisions import Revisions, Wants
+from fairlead.ports import Subscriptions
+
+
+def _everything(entry: Entry) -> bool:
+    return True
+
+
+class Sieve:
+    """One channel's.
+
+    Attributes:
+        wants: whether an entry is to be delivered, by the revision in force at its position.
+        needs: what rules an entry out without asking, by the latest revision.
+        pending: a changed filter is not in force yet.
+    """
+
+    def __init__(self, revisions: Revisions, subscriptions: Subscriptions) -> None:
+        self.wants: Wants = _everything
+        self.needs = Needs(None, None)
+        self.pending = False
+        self._revisions = revisions
+        self._subscriptions = subscriptions
+        self._filters: list[FilterRevision] = []
+
+    async def load(
+        self, filters: tuple[FilterRevision, ...], subscription: Subscription, fence: Fence
+    ) -> None:
+        """Begin from what the store says. Raises NotFound: the subscription is gone."""
+        self._filters = list(filters)
+        await self.understand(subscription, fence)
+
+    def add(self, revision: FilterRevision) -> None:
+        """Another revision was stored; `understand` follows."""
+        self._filters.append(revision)
+
+    async def understand(self, subscription: Subscription, fence: Fence) -> None:
+        """Compile what is in force, and compare it with what is wanted. Raises NotFound."""
+        revision = self._filters[-1].revision if self._filters else subscription.revision
+        matching = subscription.matching
+        if revision != subscription.revision:
+            matching = await self._subscriptions.matching(subscription.id, revision)
+        state = ChannelState(fence, Progress(), filters=tuple(self._filters))
+        self.wants = await self._revisions.of(subscription, state)
+        self.needs = needs(matching)
+        self.pending = matching != subscription.matching

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the dispatcher shows of a channel, for people and for the queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairlead.core.channel import ChannelId, Fence
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelView:
+    """One channel as its owner sees it at this moment; newer than what the store holds.
+
+    Attributes:
+        open_positions: read and not settled, of lanes without a hold, ascending.
+        in_flight_keys: the keys of which an event is under way.
+        breaker_open: the target counts as down.
+        pending_filter: a changed filter is not in force here yet.
+    """
+
+    channel: ChannelId
+    fence: Fence
+    low_water: int
+    scan_pos: int
+    open_positions: tuple[int, ...]
+    in_flight_keys: frozenset[str]
+    breaker_open: bool
+    pending_filter: bool
