@@ -4,6 +4,8 @@
     FairleadError
     ├── Problem                 the caller can mend it; one subclass per RFC 9457 type (interface, section 2)
     │   ├── MalformedJson … Internal
+    │   └── SignatureError      (unauthenticated) a Standard Webhooks signature that does not hold
+    ├── InvalidSecret           a signing secret that is not one
     ├── StoreError              the store cannot serve
     │   ├── StoreLocked         another process has it open
     │   ├── StoreForeign        the file is not a Fairlead store
@@ -113,6 +115,10 @@ class Unauthenticated(Problem):
     type, title, status = "unauthenticated", "A login is needed", 401
 
 
+class SignatureError(Unauthenticated):
+    """A message is not signed, or by nobody known, or too long ago."""
+
+
 class Forbidden(Problem):
     type, title, status = "forbidden", "The login may not do this", 403
 
@@ -219,6 +225,10 @@ class Stopping(Problem):
 
 class StoreFull(Problem):
     type, title, status = "store-full", "The disk is full", 507
+
+
+class InvalidSecret(FairleadError, ValueError):
+    """A signing secret that is not one; the message says why and never holds it."""
 
 
 class StoreError(FairleadError):
