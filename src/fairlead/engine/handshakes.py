@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -42,12 +43,14 @@ class Handshakes:
         self._period_seconds = period_seconds
         self._renewed_at: dict[str, float] = {}
 
-    async def renew(self) -> None:
-        """One pass over all subscriptions."""
+    async def renew(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """One pass over all subscriptions; it ends early once `stopped`."""
         known = await self._subscriptions.all()
         self._renewed_at = {one.id: at for one in known if (at := self._renewed_at.get(one.id)) is not None}
         for subscription in known:
             last = max(subscription.created_at, self._renewed_at.get(subscription.id, 0.0))
+            if stopped():
+                return
             if subscription.state == "active" and self._clock.now() - last >= self._period_seconds:
                 await self._renew(subscription)
 

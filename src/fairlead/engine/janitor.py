@@ -15,6 +15,7 @@ from fairlead.errors import FairleadError, StoreFailed
 from fairlead.ports import Attempts, Clock
 
 ATTEMPTS_CHUNK = 1000
+PATIENCE_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -44,12 +45,18 @@ class Janitor:
     def start(self) -> None:
         """Sweep from now on, the first time after `sweep_seconds`."""
         self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(_tell)
 
     async def stop(self) -> None:
-        """Start nothing more; return when what was begun is done, within a chunk. Idempotent."""
+        """Start nothing more; return when the chunk or handshake under way has ended. Idempotent.
+
+        After `PATIENCE_SECONDS` it is cut off: nothing half done is left, the store's transactions are whole.
+        """
         self._stop.set()
         if self._task is not None:
-            await self._task
+            await asyncio.wait({self._task}, timeout=PATIENCE_SECONDS)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def sweep(self) -> None:
         """Every chore once.
@@ -62,7 +69,7 @@ class Janitor:
             ("retention", lambda: self._retention.prune(stopped)),
             ("expiry", lambda: self._expiry.expire(stopped)),
             ("attempts", self._prune_attempts),
-            ("handshakes", self._handshakes.renew),
+            ("handshakes", lambda: self._handshakes.renew(stopped)),
         ]
         for chore, do in chores:
             if stopped():
@@ -91,3 +98,9 @@ class Janitor:
                     await self.sweep()
                 except StoreFailed:
                     return  # the node knows, and ends
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """A janitor that ends by a defect must not end unnoticed."""
+    if not task.cancelled() and (defect := task.exception()) is not None:
+        _log.critical("the janitor ended; retention stands still until the next start", exc_info=defect)

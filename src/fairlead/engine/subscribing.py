@@ -211,7 +211,8 @@ class Subscribing:
             secrets=self._kept(previous, wanted),
         )
         if merged == previous:
-            return Put(previous, False)
+            pending = any(view.pending_filter for view in self._dispatcher.views(previous.id))
+            return Put(previous, False, pending)
         merged = await self._consented(merged, previous)
         stored = await self._store.subscriptions.replace(merged, previous.revision)
         in_force = await self._dispatcher.adopt(stored)
