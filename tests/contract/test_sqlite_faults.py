@@ -261,7 +261,7 @@ def test_appends_stop_at_the_reserve_while_flushes_go_on_and_begin_again_by_them
     async def fill(store: Any) -> None:
         one = await Lane.of(store)
         free[0] = 64 * MIB - 1
-        both: list[Any] = await asyncio.gather(
+        both: Any = await asyncio.gather(
             store.log.append([event(9)], NOW),
             store.channels.flush([ChannelFlush(one.state.fence, Progress(3, 5))]),
             return_exceptions=True,
@@ -479,7 +479,7 @@ def test_a_lock_that_a_foreign_tool_holds_too_long_is_back_pressure(tmp_path: Pa
 def test_a_defect_in_one_job_fails_its_caller_alone() -> None:
     async def mix(store: Any) -> None:
         odd = event(1, "lone \ud800 surrogate", partitionkey="k")
-        answers: list[Any] = await asyncio.gather(
+        answers: Any = await asyncio.gather(
             store.log.append([event(2)], NOW),
             store.log.append([event(3), odd], NOW),
             store.log.append([event(4)], NOW),

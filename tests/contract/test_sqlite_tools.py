@@ -85,9 +85,9 @@ def test_every_statement_fits_the_schema() -> None:
 
 
 NAMES = (
-    "accepted_after", "after", "before", "epoch", "head", "id", "key", "limit", "next", "now", "older_than", "oldest",
-    "outcome", "packed_key", "partition", "pos", "position", "reason", "source", "state", "subject", "subscription",
-    "target", "type", "generation",
+    "accepted_after", "after", "before", "epoch", "generation", "head", "id", "key", "limit", "next", "now",
+    "older_than", "oldest", "outcome", "packed_key", "partition", "pos", "position", "reason", "source",
+    "state", "subject", "subscription", "target", "type",
 )  # fmt: skip
 
 

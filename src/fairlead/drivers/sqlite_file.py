@@ -215,8 +215,10 @@ class SqliteFile:
         return connection
 
     def free_bytes(self, connection: Connection) -> int:
-        """What is left for this user: on the disk, once all that is committed is in the file and not in the WAL,
-        and of deleted rows inside the file, as far as the disk has room for the WAL through which they are filled.
+        """What is left for this user.
+
+        On the disk, once all that is committed is in the file and not in the WAL; and of deleted rows inside
+        the file, as far as the disk has room for the WAL through which they are filled.
         """
         disk = os.statvfs(self.path)
         pages, deleted = (

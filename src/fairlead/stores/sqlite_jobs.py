@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from fairlead.drivers.sqlite_file import Connection
 from fairlead.stores.sqlite_queries import queries
+from fairlead.stores.sqlite_rows import Row
 
 T = TypeVar("T")
 Kind = Literal["read", "write", "bulk"]
@@ -31,6 +32,13 @@ class Transaction:
         self.heads = heads
         self.touched: set[int] = set()
 
+    def insert(self, rows: list[Row]) -> bool:
+        """Insert events at once; False where something stood in the way of one: the transaction is spoilt.
+
+        One statement for all of them matters: each statement hands Python's lock over to whoever wants it.
+        """
+        return not rows or self.connection.executemany(_LOG["append"], rows).rowcount == len(rows)
+
     def write_heads(self) -> None:
         """Store the heads once, however many events the jobs appended."""
         for partition in sorted(self.touched):
@@ -38,14 +46,29 @@ class Transaction:
 
 
 class Job(Generic[T]):
-    """One caller's share of a commit, and what came of it."""
+    """One caller's share of a commit, and what came of it.
 
-    __slots__ = ("error", "future", "guarded", "kind", "loop", "result", "run", "size_bytes")
+    Args:
+        run: does the work.
+        guarded: undo what `run` wrote if it raises.
+        propose: the rows of events that `run` inserts if nothing stands in their way, and its result then.
+    """
 
-    def __init__(self, run: Callable[[Transaction], T], kind: Kind, guarded: bool, size_bytes: int) -> None:
+    __slots__ = ("error", "future", "guarded", "kind", "loop", "propose", "result", "run", "size_bytes")
+
+    def __init__(
+        self,
+        run: Callable[[Transaction], T],
+        kind: Kind,
+        *,
+        guarded: bool = False,
+        size_bytes: int = 0,
+        propose: Callable[[Transaction], tuple[list[Row], T]] | None = None,
+    ) -> None:
         self.run = run
         self.kind = kind
         self.guarded = guarded
+        self.propose = propose
         self.size_bytes = size_bytes
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self.loop.create_future()

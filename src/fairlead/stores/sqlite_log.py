@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The log on SQLite: `fairlead.ports.Log`.
 
-Positions come from the writer's memory of the heads, so accepting an event is one INSERT; a duplicate is what
-that INSERT finds in its way.
+Positions come from the writer's memory of the heads, so accepting an event is one INSERT, and those of a
+commit one statement; a duplicate is what that INSERT finds in its way.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class SqliteLog:
             lambda transaction: _append(transaction, prepared, accepted_at),
             guarded=len(prepared) > 1,
             size_bytes=size,
+            propose=lambda transaction: _propose(transaction, prepared, accepted_at),
         )
 
     async def heads(self) -> dict[int, int]:
@@ -105,6 +106,21 @@ def _prepare(event: Event, partitions: int, accepted_at: float) -> Prepared:
         accepted_at,
     )
     return event, partition, key, row
+
+
+def _propose(
+    transaction: Transaction, prepared: Sequence[Prepared], accepted_at: float
+) -> tuple[list[Row], list[Appended]]:
+    """The rows of events that are all new, at the next positions, and what their append will say."""
+    heads, touched = transaction.heads, transaction.touched
+    rows: list[Row] = []
+    appended: list[Appended] = []
+    for event, partition, key, row in prepared:
+        pos = heads[partition] = heads[partition] + 1
+        touched.add(partition)
+        rows.append((*row, pos))
+        appended.append(Appended(Entry(partition, pos, key, event, accepted_at), False))
+    return rows, appended
 
 
 def _append(transaction: Transaction, prepared: Sequence[Prepared], accepted_at: float) -> list[Appended]:

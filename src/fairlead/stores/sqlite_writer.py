@@ -18,9 +18,10 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from fairlead.drivers.sqlite_file import Connection, trouble_of
-from fairlead.errors import FairleadError, StoreBusy, StoreError, StoreFailed, StoreFull
+from fairlead.errors import FairleadError, StoreError, StoreFailed
 from fairlead.stores.sqlite_jobs import Job, Transaction, deliver, refuse
 from fairlead.stores.sqlite_queries import queries
+from fairlead.stores.sqlite_refusals import again, busy, failed, full
 from fairlead.stores.sqlite_rows import Row
 
 T = TypeVar("T")
@@ -29,8 +30,6 @@ Executor = Callable[[Callable[[], None]], None]
 _LOG = queries("log")
 _BATCH_BYTES = 4 * 1024 * 1024
 _JOB_BYTES = 4096
-_FULL_RETRY_SECONDS = 10
-_BUSY_RETRY_SECONDS = 1
 
 
 class WriterThread:
@@ -127,7 +126,7 @@ class Writer:
     def check_open(self) -> None:
         """Raise what has ended serving, if anything has."""
         if self._closed is not None:
-            raise _again(self._closed)
+            raise again(self._closed)
 
     async def finish(self, error: StoreError) -> None:
         """Carry out what waits, then refuse everything with `error`."""
@@ -179,7 +178,7 @@ class Writer:
 
     def _carry_out(self, jobs: list[Job[Any]]) -> None:
         if any(job.kind == "bulk" for job in jobs) and self._free_bytes() < self._reserve_bytes:
-            jobs = refuse(jobs, "bulk", _full)
+            jobs = refuse(jobs, "bulk", full)
             # Empty the WAL, so that what goes on needs no more room than it has.
             self._committed(_BATCH_BYTES)
         careful = False
@@ -195,7 +194,7 @@ class Writer:
         """
         closed = self._closed
         if isinstance(closed, StoreFailed):
-            return refuse(jobs, None, lambda: _again(closed))
+            return refuse(jobs, None, lambda: again(closed))
         transaction = Transaction(self._connection, self._heads.copy())
         writes = any(job.kind != "read" for job in jobs)
         culprit: Job[Any] | None = None
@@ -212,7 +211,7 @@ class Writer:
                     rows += proposed
             culprit = None
             if not transaction.insert(rows):
-                raise _Standing
+                raise _NotAllNewError
             if writes:
                 transaction.write_heads()
                 transaction.execute("COMMIT")
@@ -235,10 +234,10 @@ class Writer:
         except Exception as worse:  # a transaction that cannot be undone is as bad as a failed commit
             trouble, error = "broken", worse
         if trouble == "busy":
-            return refuse(jobs, None, _busy)
+            return refuse(jobs, None, busy)
         if trouble == "full":
             appending = any(job.kind == "bulk" for job in jobs)
-            return refuse(jobs, "bulk" if appending else None, _full)
+            return refuse(jobs, "bulk" if appending else None, full)
         if trouble == "statement" and not careful:
             return jobs
         if trouble == "statement" and culprit is not None:
@@ -251,16 +250,12 @@ class Writer:
         """End serving: what the disk holds is not known any more. The first call counts."""
         if isinstance(self._closed, StoreFailed):
             return
-        failure = StoreFailed(
-            f"the store cannot be written: {error}; nothing more is accepted or delivered. "
-            "Check the disk, then start again: what was acknowledged is read back from it"
-        )
-        failure.__cause__ = error
+        failure = failed(error)
         self._closed = failure
         self._on_failed(failure)
 
 
-class _Standing(Exception):
+class _NotAllNewError(Exception):
     """Not every event could be inserted: some were there already."""
 
 
@@ -286,26 +281,5 @@ def _nothing(_: Connection) -> None:
     """What is asked for to know that everything before it is done."""
 
 
-def _again(error: StoreError) -> StoreError:
-    """The same error anew: one instance raised twice would drag every caller's traceback along."""
-    copy = type(error)(*error.args)
-    copy.__cause__ = error.__cause__
-    return copy
-
-
 def _unheard(seconds: float) -> None:
     """Nobody measures commits."""
-
-
-def _full() -> StoreFull:
-    return StoreFull(
-        "the disk has no room left but the reserve that deliveries need; free some or lower [retention] keep",
-        retry_after_seconds=_FULL_RETRY_SECONDS,
-    )
-
-
-def _busy() -> StoreBusy:
-    return StoreBusy(
-        "another program has kept the store locked for longer than store_options.busy_timeout; try again",
-        retry_after_seconds=_BUSY_RETRY_SECONDS,
-    )
