@@ -187,6 +187,24 @@ def test_a_bare_delivery_is_the_data_alone() -> None:
     Webhook(SECRET).verify(body, headers)
 
 
+@pytest.mark.parametrize(
+    ("data", "declared", "sent", "body"),
+    [
+        (b"\x00", None, "application/octet-stream", b"\x00"),
+        (b"\x00", "image/png", "image/png", b"\x00"),
+        ("\u00fc", "text/plain", "text/plain", "\u00fc".encode()),
+        ("\u00fc", "text/plain; charset=iso-8859-1", "text/plain; charset=iso-8859-1", b"\xfc"),
+        ([1], "application/vnd.x+json", "application/vnd.x+json", b"[1]"),
+    ],
+)
+def test_bare_data_keep_their_type_and_bytes(data: Any, declared: str | None, sent: str, body: bytes) -> None:
+    one = event(data=data, datacontenttype=declared)
+    _, headers, got = send(
+        answering(NO_CONTENT), lambda url: delivery(Target(url, mode="bare"), parcel(of=one))
+    )
+    assert (headers["content-type"], got) == (sent, body)
+
+
 def test_a_bare_delivery_without_data_has_an_empty_body() -> None:
     _, headers, body = send(
         answering(NO_CONTENT), lambda url: delivery(Target(url, mode="bare"), parcel(of=event(data=None)))

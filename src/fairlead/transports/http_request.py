@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from fairlead.core.codec import encode_binary, encode_structured
+from fairlead.core.event import Event
 from fairlead.core.signature import Signer
 from fairlead.core.subscription import Subscription, Target
 from fairlead.drivers.http_message import Route, header_block, route_to
@@ -154,22 +155,30 @@ def _content(delivery: Delivery) -> tuple[bytes, bytes]:
     event = parcel.entry.event
     mode = delivery.target.mode
     if mode == "bare":
-        return _bare(parcel)
+        return _bare(event)
     if mode == "binary" and event.payload is not None:
         headers, body = encode_binary(event, stamps(delivery, parcel))
-        return header_block(headers), body
-    # A binary event without data would have neither body nor content type, which a webhook must have (HTTP
-    # webhook, 2.1); every CloudEvents receiver reads this mode too, by its content type.
+        if _has_content_type(headers):
+            return header_block(headers), body
+    # A binary event without data, or without a type for them, has no content type, which a webhook must have
+    # (HTTP webhook, 2.1). Every CloudEvents receiver reads this mode too: it looks at the content type first.
     return b"content-type: %b\r\n" % EVENT_TYPE, encode_structured(event, stamps(delivery, parcel))
 
 
-def _bare(parcel: Parcel) -> tuple[bytes, bytes]:
-    event = parcel.entry.event
+def _bare(event: Event) -> tuple[bytes, bytes]:
+    """The data alone, as they would stand in binary mode."""
     if event.payload is None:
         return b"", b""
-    fallback = {"json": "application/json", "text": "text/plain; charset=utf-8"}
-    content_type = event.datacontenttype or fallback.get(event.form, "application/octet-stream")
-    return header_block([("content-type", content_type)]), event.payload
+    headers, body = encode_binary(event)
+    if _has_content_type(headers):
+        return header_block(headers[:1]), body
+    guess = "text/plain; charset=utf-8" if event.form == "text" else "application/octet-stream"
+    return header_block([("content-type", guess)]), body
+
+
+def _has_content_type(headers: Sequence[tuple[str, str]]) -> bool:
+    """It comes first where there is one."""
+    return headers[0][0] == "content-type"
 
 
 def _fence_body(delivery: Delivery) -> bytes:
