@@ -70,8 +70,8 @@ class StubRelay:
 
 
 @contextmanager
-def relay_at(relay: StubRelay | None = None, port: int = 0) -> Iterator[StubRelay]:
-    relay = relay or StubRelay()
+def relay_at(stub: StubRelay | None = None, port: int = 0) -> Iterator[StubRelay]:
+    relay = stub or StubRelay()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -14,6 +14,7 @@ import pytest
 
 from fairlead import Receiver, Reject
 from fairlead.core.answer import parse_answer, parse_results, parse_stale
+from fairlead.core.signature import new_signing_key, public_key
 from fairlead.errors import InboxBusy
 from fairlead.sdk.inbox import Transaction
 from fairlead.sdk.sqlite_inbox import SqliteInbox, SqliteTransaction
@@ -252,9 +253,20 @@ def test_any_of_the_secrets_in_force_may_have_signed(tmp_path: Path, taken: Take
     receiver.close()
 
 
-@pytest.mark.parametrize("secrets", [[], "whsec_x", ["hunter2"]])
+def test_an_asymmetric_signature_is_verified_with_the_public_key(tmp_path: Path, taken: Taken) -> None:
+    signing_key = new_signing_key(b"k" * 32)
+    receiver = Receiver(taken, secrets=[public_key(signing_key)], inbox=tmp_path / "inbox.db")
+    relay = ReceiverKit(signing_key)
+    request = relay.deliver(event())
+    assert request.headers["webhook-signature"].startswith("v1a,")
+    assert send(receiver, relay.tampered(request)).status == 401
+    assert send(receiver, request).status == 200
+    receiver.close()
+
+
+@pytest.mark.parametrize("secrets", [[], "whsec_x", ["hunter2"], ["whsec_not base64"], ["whpk_c2hvcnQ="]])
 def test_a_receiver_without_a_usable_secret_is_not_made(secrets: list[str]) -> None:
-    with pytest.raises(ValueError, match="secrets"):
+    with pytest.raises(ValueError, match=r"secrets|whsec_|whpk_"):
         Receiver(Taken(), secrets=secrets)
 
 

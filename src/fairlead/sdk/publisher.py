@@ -108,7 +108,9 @@ class Publisher:
     ) -> Receipt:
         """As `publish`, without holding up the event loop; concurrent calls share one commit."""
         pending = self._pending(event, wait)
-        process = self._processes.get(os.getpid()) or await asyncio.to_thread(self._process)
+        process = self._processes.get(os.getpid())
+        if process is None or self._closed:
+            process = await asyncio.to_thread(self._process)
         process.commit_soon(pending)
         await asyncio.wrap_future(pending.stored)
         if wait == "stored":

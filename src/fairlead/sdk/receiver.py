@@ -15,10 +15,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from fairlead.core.signature import verify
+from fairlead.core.signature import ID, SIGNATURE, TIMESTAMP, verify
 from fairlead.errors import (
     ForeignOrigin,
     InboxError,
@@ -26,6 +27,7 @@ from fairlead.errors import (
     Overloaded,
     Problem,
     RateLimited,
+    SignatureError,
     TooLarge,
 )
 from fairlead.sdk.applying import Applier
@@ -74,7 +76,7 @@ class Receiver:
         max_body_bytes: a greater request body is answered 413.
 
     Raises:
-        ValueError: no secret, or one that is not a Standard Webhooks secret.
+        ValueError: no secret, or one that is not a Standard Webhooks secret (InvalidSecret).
     """
 
     def __init__(
@@ -227,4 +229,6 @@ def _checked(secrets: Sequence[str]) -> tuple[str, ...]:
     for number, secret in enumerate(secrets):
         if not secret.startswith(("whsec_", "whpk_")):
             raise ValueError(f"secrets[{number}] does not begin with whsec_ or whpk_")
+        with suppress(SignatureError):  # wanted is InvalidSecret, now and not at the first delivery
+            verify([secret], {ID: "x", TIMESTAMP: "0", SIGNATURE: "v1,x"}, b"", now=0)
     return tuple(secrets)
