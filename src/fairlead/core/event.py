@@ -7,28 +7,38 @@ bytes that came: `payload` with its `form`; `data` decodes them on demand.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from fairlead.errors import Fault, InvalidEvent
-
-Form = Literal["json", "text", "binary"]
-AttributeValue = str | int | bool
-
-REQUIRED = ("id", "source", "specversion", "type")
-OURS = frozenset(
-    {"flsubscription", "flpartition", "flpos", "flprev", "flgeneration", "flepoch", "flseq", "flfloor", "flskipped"}
+from fairlead.core import json_text
+from fairlead.core.attributes import (
+    OPTIONAL,
+    OURS,
+    REQUIRED,
+    AttributeValue,
+    canonical,
+    check_attributes,
+    is_json_type,
 )
+from fairlead.core.payload import Form, payload_of
 
-_NAME = re.compile(r"[a-z0-9]+\Z")
-_JSON_TYPE = re.compile(r"[^/]+/(?:[^;]*\+)?json\s*(?:;|\Z)", re.IGNORECASE)
+__all__ = [
+    "OURS",
+    "REQUIRED",
+    "AttributeValue",
+    "Event",
+    "Form",
+    "canonical",
+    "is_json_type",
+    "partition_of",
+]
+
+_DEFINED = frozenset({*REQUIRED, *OPTIONAL})
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 _decode_attributes = msgspec.json.Decoder(dict[str, AttributeValue]).decode
 
 
@@ -54,7 +64,7 @@ class Event:
     _head: bytes | None
     _digest: bytes | None
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the order is promised (interface, section 11)
         self,
         id: str,
         source: str,
@@ -66,8 +76,6 @@ class Event:
         dataschema: str | None = None,
         **extensions: AttributeValue,
     ) -> None:
-        from fairlead.core.codec import check_attributes, payload_of
-
         payload, form, content_type = payload_of(data, datacontenttype)
         optional = {
             "subject": subject,
@@ -76,7 +84,8 @@ class Event:
             "dataschema": dataschema,
             **extensions,
         }
-        attributes: dict[str, AttributeValue] = {"specversion": "1.0", "id": id, "source": source, "type": type}
+        attributes: dict[str, AttributeValue] = {"specversion": "1.0"}
+        attributes |= {"id": id, "source": source, "type": type}
         attributes |= {name: value for name, value in optional.items() if value is not None}
         check_attributes(attributes)
         self._set(attributes, payload, form, None)
@@ -127,7 +136,7 @@ class Event:
     @property
     def attributes(self) -> Mapping[str, AttributeValue]:
         """Every context attribute by name, `specversion` among them; read-only."""
-        return MappingProxyType(self._attributes)  # type: ignore[arg-type]  # a dict by construction
+        return MappingProxyType(self._attributes)
 
     @property
     def id(self) -> str:
@@ -160,8 +169,7 @@ class Event:
     @property
     def extensions(self) -> dict[str, AttributeValue]:
         """The attributes that CloudEvents 1.0 does not define."""
-        core = {*REQUIRED, "subject", "time", "datacontenttype", "dataschema"}
-        return {name: value for name, value in self._attributes.items() if name not in core}
+        return {name: value for name, value in self._attributes.items() if name not in _DEFINED}
 
     def _text(self, name: str) -> str | None:
         value = self._attributes.get(name)
@@ -179,9 +187,11 @@ class Event:
     @property
     def head(self) -> bytes:
         """The attributes as one JSON object, in the order in which they came."""
-        if self._head is None:
-            object.__setattr__(self, "_head", _encode(self._attributes))
-        return self._head  # type: ignore[return-value]  # just set
+        head = self._head
+        if head is None:
+            head = _encode(self._attributes)
+            object.__setattr__(self, "_head", head)
+        return head
 
     # -- data ------------------------------------------------------------------------------------------
 
@@ -191,16 +201,24 @@ class Event:
         return self._payload
 
     @property
+    def size(self) -> int:
+        """Bytes of the attributes as JSON and of the data."""
+        return len(self.head) + (0 if self._payload is None else len(self._payload))
+
+    @property
     def form(self) -> Form:
         return self._form
 
     @property
     def data(self) -> Any:
-        """The data decoded: JSON as Python values, text as str, anything else as bytes; None for no data."""
+        """The data decoded: JSON as Python values, text as str, anything else as bytes; None for no data.
+
+        JSON numbers that neither int nor float can hold come as `decimal.Decimal`.
+        """
         if self._payload is None:
             return None
         if self._form == "json":
-            return _decode(self._payload)
+            return json_text.value_of(self._payload)
         return self._payload.decode() if self._form == "text" else self._payload
 
     # -- identity --------------------------------------------------------------------------------------
@@ -208,15 +226,17 @@ class Event:
     @property
     def digest(self) -> bytes:
         """BLAKE2b-128 of the attributes in name order and of the data's bytes (design, section 3)."""
-        if self._digest is None:
-            hasher = blake2b(digest_size=16)
-            for name in sorted(self._attributes):
-                hasher.update(f"{name}\0{canonical(self._attributes[name])}\0".encode())
+        digest = self._digest
+        if digest is None:
+            # No value holds a zero byte: names and values cannot run into each other.
+            named = [f"{name}\0{canonical(value)}\0" for name, value in sorted(self._attributes.items())]
             if self._payload is not None:
-                hasher.update(self._form.encode() + b"\0")
-                hasher.update(self._payload)
-            object.__setattr__(self, "_digest", hasher.digest())
-        return self._digest  # type: ignore[return-value]  # just set
+                named.append(self._form + "\0")
+            hasher = blake2b("".join(named).encode(), digest_size=16)
+            hasher.update(self._payload or b"")
+            digest = hasher.digest()
+            object.__setattr__(self, "_digest", digest)
+        return digest
 
     def same_as(self, other: Event) -> bool:
         """Whether `other` says the same: equal digests, or JSON that differs in bytes only."""
@@ -224,11 +244,14 @@ class Event:
             return True
         return (
             self._form == other._form == "json"
-            and dict(self._attributes) == dict(other._attributes)
             and self._payload is not None
             and other._payload is not None
-            and _equal(self.data, other.data)
+            and self._canonical() == other._canonical()
+            and json_text.same_value(self._payload, other._payload)
         )
+
+    def _canonical(self) -> dict[str, str]:
+        return {name: canonical(value) for name, value in self._attributes.items()}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Event) and self.digest == other.digest
@@ -236,39 +259,13 @@ class Event:
     def __hash__(self) -> int:
         return hash(self.digest)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Event.from_row, (self.head, self._payload, self._form)
+
     def __repr__(self) -> str:
         return f"Event(id={self.id!r}, source={self.source!r}, type={self.type!r}, subject={self.subject!r})"
-
-
-def canonical(value: AttributeValue) -> str:
-    """The canonical string of an attribute's value (CloudEvents 1.0, "Type System")."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
 
 
 def partition_of(key: str, partitions: int) -> int:
     """The partition of an ordering key: BLAKE2b-256's first 8 bytes, big-endian, modulo `partitions`."""
     return int.from_bytes(blake2b(key.encode(), digest_size=32).digest()[:8], "big") % partitions
-
-
-def is_json_type(content_type: str | None) -> bool:
-    """Whether a media type declares JSON: `*/json`, `*/*+json`, or none at all (JSON format, 3.1)."""
-    return content_type is None or _JSON_TYPE.match(content_type) is not None
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Equality of parsed JSON values in which true is not 1."""
-    if type(one) is not type(other):
-        return not isinstance(one, bool) and not isinstance(other, bool) and bool(one == other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return bool(one == other)
-
-
-def invalid(faults: list[Fault]) -> InvalidEvent:
-    """The problem that names every fault of one event."""
-    first = faults[0]
-    return InvalidEvent(f"{(first.pointer or '/').lstrip('/') or 'the event'} {first.detail}", faults=faults)
