@@ -211,8 +211,10 @@ class Lanes:
         self.changed = True
         verdict = self._settling.resolve(run, outcomes, now=now, wall=wall, roll=roll)
         held, lane = self.holds.get(run.key), self.queues.get(run.key)
-        if held is not None and held.complete_to >= self.scan_pos and (lane is None or not lane.queue):
-            self.holds.release(run.key)  # its last event up to `scan_pos` is settled
+        if held is not None and held.loaded and (lane is None or not lane.queue):
+            if held.complete_to >= self.scan_pos:
+                self.holds.release(run.key)  # its last event up to `scan_pos` is settled
+            held.complete_to = -1
         return verdict
 
     def next_due(self, now: float) -> float | None:
