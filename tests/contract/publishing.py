@@ -79,7 +79,9 @@ def relay_at(stub: StubRelay | None = None, port: int = 0) -> Iterator[StubRelay
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            status, extra, document = relay.take(self.path, headers, json.loads(body))
+            events = json.loads(body)
+            batch = events if isinstance(events, list) else [events]
+            status, extra, document = relay.take(self.path, headers, batch)
             answer = json.dumps(document).encode()
             self.send_response(status)
             for name, value in {"content-length": str(len(answer)), **extra}.items():
