@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from fairlead.errors import (
     StoreLocked,
     StoreNewer,
 )
+from fairlead.stores import sqlite_checkpoint
 from fairlead.stores.sqlite import SqliteStore
 from fairlead.stores.sqlite_tools import check
 from fairlead.testing.store_examples import NOW, NOW_MS, Lane, event, run, subscription
@@ -433,6 +435,31 @@ def test_a_failed_fsync_ends_serving_and_is_never_tried_again(tmp_path: Path, fa
 
     run(lambda: SqliteStore.open(path, factory=faulty), fail)
     assert kept(path) == [f"a-{number}" for number in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    ("code", "ends"),
+    [(sqlite3.SQLITE_IOERR_FSYNC, True), (sqlite3.SQLITE_FULL, False), (sqlite3.SQLITE_BUSY, False)],
+)
+def test_a_checkpoint_that_fails_ends_serving_only_if_the_disk_failed(
+    tmp_path: Path, faulty: type[Faulty], monkeypatch: pytest.MonkeyPatch, code: int, ends: bool
+) -> None:
+    monkeypatch.setattr(sqlite_checkpoint, "_CHECKPOINT_BYTES", 1)
+    faulty.fail["PRAGMA wal_checkpoint(PASSIVE)"] = code
+
+    async def write(store: Any) -> None:
+        await store.log.append([event(1)], NOW)
+        deadline = time.monotonic() + 30
+        while not any("wal_checkpoint" in sql for sql in faulty.seen) or (ends and store.failure is None):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0)
+        if ends:
+            with pytest.raises(StoreFailed):
+                await store.log.append([event(9)], NOW)
+        else:
+            await store.log.append([event(9)], NOW)
+
+    run(lambda: SqliteStore.open(tmp_path / "store.db", factory=faulty), write)
 
 
 def test_a_transaction_that_cannot_be_undone_ends_serving(faulty: type[Faulty]) -> None:

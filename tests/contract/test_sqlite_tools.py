@@ -14,6 +14,7 @@ import pytest
 from fairlead.core.channel import Progress
 from fairlead.drivers.sqlite_file import memory
 from fairlead.errors import StoreError, StoreLocked
+from fairlead.stores import sqlite_checkpoint
 from fairlead.stores.sqlite import SqliteStore
 from fairlead.stores.sqlite_queries import APPLICATION_ID, migrate, migrations, newest_version, queries
 from fairlead.stores.sqlite_tools import check, compact, restored
@@ -212,3 +213,19 @@ def test_the_wal_moves_into_the_file_while_the_store_is_at_work(path: Path) -> N
     run(lambda: SqliteStore.open(path), write)
     assert not Path(f"{path}-wal").exists()
     assert check(path) == []
+
+
+def test_under_steady_load_the_writer_ends_a_wal_that_has_become_long(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_checkpoint, "_CHECKPOINT_BYTES", 1)
+    monkeypatch.setattr(sqlite_checkpoint, "_LONG_PAGES", 16)
+
+    async def write(store: Any) -> None:
+        for number in range(100, 400):
+            await store.log.append([event(number, data=b'"' + b"x" * 20_000 + b'"')], NOW)
+        assert await asyncio.to_thread(lambda: Path(f"{path}-wal").stat().st_size) < 4 * MIB
+
+    run(lambda: SqliteStore.open(path), write)
+    assert check(path) == []
+    assert execute(path, "SELECT count(*) FROM log") == [(305,)]

@@ -28,7 +28,7 @@ from fairlead.errors import Fenced, LeaseLost
 from fairlead.stores import sqlite_attempts, sqlite_replay
 from fairlead.stores.sqlite_jobs import Transaction
 from fairlead.stores.sqlite_queries import queries
-from fairlead.stores.sqlite_reader import Reader
+from fairlead.stores.sqlite_reader import Reader, snapshot
 from fairlead.stores.sqlite_rows import encode, hold_of, hold_row, progress_of, skip_of, skip_row
 from fairlead.stores.sqlite_writer import Writer
 
@@ -71,7 +71,12 @@ class SqliteChannels:
 
     async def load(self, channel: ChannelId) -> ChannelState | None:
         owner = self._owner
-        return await self._pages.run(lambda connection: _state(connection, channel, owner))
+
+        def read(connection: Connection) -> ChannelState | None:
+            with snapshot(connection):
+                return _state(connection, channel, owner)
+
+        return await self._pages.run(read)
 
     async def flush(self, flushes: Sequence[ChannelFlush]) -> list[Fence | Exception]:
         # No savepoints: a fence is checked before anything of its flush is written.

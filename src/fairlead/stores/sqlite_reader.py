@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from fairlead.drivers.sqlite_file import Connection, Error, trouble_of
@@ -59,6 +60,19 @@ class WriterReader:
 
     def close(self) -> None:
         """Nothing of its own."""
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """Let several statements see one state of the database, where they do not anyway."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
 
 
 def _reading(function: Callable[[Connection], T], connection: Connection) -> T:

@@ -13,6 +13,7 @@ from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile
 from fairlead.errors import StoreCorrupt, StoreError
 from fairlead.stores.sqlite_opening import PARTITIONS, connect, prepare, recognise, unusable
 from fairlead.stores.sqlite_queries import queries
+from fairlead.stores.sqlite_reader import snapshot
 from fairlead.stores.sqlite_rows import entry_of, progress_of
 
 _SQL = queries("check")
@@ -90,16 +91,9 @@ def check(path: StorePath) -> list[str]:
 
 def damages(connection: Connection) -> list[str]:
     """Every damage found, one line each; empty when sound. Reads everything, in one snapshot."""
-    whole = not connection.in_transaction
-    if whole:
-        connection.execute("BEGIN")
-    try:
-        return [
-            line for find in (_pages, _events, _relations, _done_ranges) for line in _trying(find, connection)
-        ]
-    finally:
-        if whole:
-            connection.execute("COMMIT")
+    searches = (_pages, _events, _relations, _done_ranges)
+    with snapshot(connection):
+        return [line for find in searches for line in _trying(find, connection)]
 
 
 def _trying(find: Callable[[Connection], Iterator[str]], connection: Connection) -> Iterator[str]:

@@ -230,6 +230,15 @@ class AccessContract:
         assert await store.check() == []
 
     @on_store
+    async def test_commits_are_timed_for_whoever_asks(self, store: Store) -> None:
+        seconds: list[float] = []
+        store.time_commits(seconds.append)
+        await store.log.append([event(1)], NOW)
+        await store.log.append([event(2)], NOW)
+        assert seconds
+        assert min(seconds) > 0
+
+    @on_store
     async def test_closing_is_idempotent_and_answers_what_was_asked_before(self, store: Store) -> None:
         await store.log.append([event(1)], NOW)
         await store.close()
