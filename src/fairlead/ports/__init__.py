@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The seams: what the engine asks of the world (design, section 9).
 
-One Protocol per noun. Every method is a coroutine that never blocks the event loop; what it raises besides the
-named errors is a defect. A store is the six nouns `Store` names; `fairlead.testing.store_contract` is the suite
-that every store passes unchanged.
+One Protocol per noun. Every method is a coroutine that never blocks the event loop; what it raises besides
+the named errors is a defect. A store is the six nouns `Store` names; `fairlead.testing.store_contract` is the
+suite that every store passes unchanged.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Log(Protocol):
         """
 
     async def read_lane(self, partition: int, key: str, first: int, last: int, limit: int) -> list[Entry]:
-        """At most `limit` entries of one key from `first` up to and with `last`, ascending. Raises as `read`."""
+        """At most `limit` entries of one key from `first` up to `last`, ascending. Raises as `read`."""
 
     async def search(self, query: EventQuery) -> list[Entry]:
         """The entries a query asks for; `key`, or `source` with `id`, use an index, others scan."""
@@ -71,7 +71,7 @@ class Channels(Protocol):
     """Progress, holds, skips and fences. Every write of an owner is fenced (design, section 4)."""
 
     async def take_all(self, owner: str) -> list[ChannelState]:
-        """Become the owner of every partition: raise every lease's and every channel's epoch; load them all."""
+        """Become the owner of every partition: raise each lease's and each channel's epoch; load them all."""
 
     async def load(self, channel: ChannelId) -> ChannelState | None:
         """One channel as it stands, under the lease this store's caller took; None if it is gone.
@@ -131,7 +131,7 @@ class Channels(Protocol):
     async def expire(
         self, skips: Mapping[ChannelId, Sequence[Skip]], partition: int, positions: Sequence[int]
     ) -> int:
-        """Delete unsettled entries by a retention rule, with their skips, in one transaction; raise the epochs."""
+        """Delete unsettled entries by a retention rule, with their skips, in one transaction; raise epochs."""
 
     async def holds(
         self, subscription: str, state: HoldState | None, after: tuple[int, str] | None, limit: int

@@ -35,7 +35,7 @@ class Store(Protocol):
     def rejects(self) -> Rejects: ...
 
     async def note(self, source: str, subject: str, text: str | None = None) -> str | None:
-        """The small text remembered so far (the bridges' last ids); with `text`, that one is remembered from now."""
+        """The small text remembered so far (bridges' last ids); with `text`, that one is remembered now."""
 
     def time_commits(self, observe: Callable[[float], None]) -> None:
         """Have the seconds that each commit takes observed, on one thread, whichever."""
