@@ -131,7 +131,7 @@ class Channels(Protocol):
     async def expire(
         self, skips: Mapping[ChannelId, Sequence[Skip]], partition: int, positions: Sequence[int]
     ) -> int:
-        """Delete unsettled entries by a retention rule, with their skips, in one transaction; raise epochs."""
+        """Delete unsettled entries by a retention rule, with their skips, at once; raise epochs."""
 
     async def holds(
         self, subscription: str, state: HoldState | None, after: tuple[int, str] | None, limit: int
