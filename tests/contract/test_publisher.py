@@ -15,7 +15,7 @@ import pytest
 
 from fairlead import Event, EventRefused, OutboxFull, Publisher
 from fairlead.errors import InvalidEvent, OutboxClosed, StoreForeign
-from fairlead.sdk.outbox import RefusedEvent
+from fairlead.sdk.outbox_records import RefusedEvent
 from tests.contract.publishing import DEADLINE_SECONDS, Answer, StubRelay, problem, relay_at, until
 
 WAIT = DEADLINE_SECONDS

@@ -19,7 +19,8 @@ from collections.abc import Callable
 
 from fairlead.drivers.http_sync import HttpOrigin, UnreachableError
 from fairlead.sdk.forwarding import Accepted, Later, Refused, Smaller, Verdict, batch_body, judge
-from fairlead.sdk.outbox import Outbox, Waiting
+from fairlead.sdk.outbox import Outbox
+from fairlead.sdk.outbox_records import Waiting
 
 log = logging.getLogger("fairlead.publisher")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.sdk.outbox import Receipt, Waiting
+from fairlead.sdk.outbox_records import Receipt, Waiting
 
 REFUSALS = (400, 409, 413)
 MAX_RETRY_AFTER_SECONDS = 3600.0

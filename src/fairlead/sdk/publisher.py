@@ -20,7 +20,8 @@ from fairlead.core.durations import format_time
 from fairlead.core.event import Event
 from fairlead.drivers.http_sync import HttpOrigin
 from fairlead.errors import OutboxClosed
-from fairlead.sdk.outbox import Outbox, OutboxStatus, Receipt, RefusedEvent
+from fairlead.sdk.outbox import Outbox
+from fairlead.sdk.outbox_records import OutboxStatus, Receipt, RefusedEvent
 from fairlead.sdk.publisher_process import Pending, PublisherProcess
 
 Wait = Literal["stored", "accepted"]

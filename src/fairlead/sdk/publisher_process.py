@@ -15,7 +15,8 @@ from fairlead.core.event import Event
 from fairlead.drivers.http_sync import HttpOrigin
 from fairlead.errors import EventRefused, OutboxClosed, OutboxFull
 from fairlead.sdk.forwarder import Forwarder
-from fairlead.sdk.outbox import Outbox, Receipt, RefusedEvent
+from fairlead.sdk.outbox import Outbox
+from fairlead.sdk.outbox_records import Receipt, RefusedEvent
 
 log = logging.getLogger("fairlead.publisher")
 

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the outbox holds and says, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fairlead.core.event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a published event.
+
+    Attributes:
+        id: the event's.
+        partition, position: its place in the relay's log; None while it is only stored in the outbox.
+        duplicate: whether the relay had it already; None while it is only stored.
+    """
+
+    id: str
+    partition: int | None = None
+    position: int | None = None
+    duplicate: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedEvent:
+    """An event that the relay refused for good.
+
+    Attributes:
+        id: its number, for `retry_refused` and `discard_refused`.
+        event: the event as published.
+        problem: the relay's problem document (RFC 9457), its `errors` those of this event.
+        refused_at: aware, UTC.
+    """
+
+    id: int
+    event: Event
+    problem: dict[str, Any]
+    refused_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStatus:
+    """How an outbox stands, over all processes that share it.
+
+    Attributes:
+        waiting: events that the relay has not accepted yet.
+        refused: events in the refused table.
+        oldest: when the first waiting event was stored, aware UTC; None if none waits.
+        size_bytes: what both tables hold, of `max_bytes`.
+        last_error: why this process's last try to forward failed; None if it did not.
+    """
+
+    waiting: int
+    refused: int
+    oldest: datetime | None
+    size_bytes: int
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One event on its way to the relay: its number in the outbox and its JSON."""
+
+    seq: int
+    id: str
+    source: str
+    body: bytes
+    awaited: bool
