@@ -37,8 +37,8 @@ WHERE subscription = :subscription AND partition = :partition
 -- Only the lane whose head is the one that was meant.
 UPDATE hold SET head_pos = :next, attempt = 0, state = 'held', ready_at = :now, since = :now,
                 last_outcome = NULL, last_at = NULL
-WHERE subscription = :subscription AND partition = :partition AND key = :key AND head_pos = :head
-  AND state <> 'slow';
+WHERE subscription = :subscription AND partition = :partition AND key = :key
+  AND head_pos = :head AND head_pos < :next AND state <> 'slow';
 
 -- name: generation
 SELECT generation FROM channel WHERE subscription = ? AND partition = ?;
