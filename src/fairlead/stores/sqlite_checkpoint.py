@@ -40,11 +40,14 @@ class Checkpointer:
 
     def committed(self, size_bytes: int) -> None:
         """Count a commit; on the writer's thread, between two transactions."""
+        self._unsaved_bytes += size_bytes
+        if self._due:  # the thread is at it, and two at once would only be in each other's way
+            return
         if self._long:
             self._long = False
+            self._unsaved_bytes = 0
             self._checkpoint(self._writer)
-        self._unsaved_bytes += size_bytes
-        if self._unsaved_bytes >= _CHECKPOINT_BYTES:
+        elif self._unsaved_bytes >= _CHECKPOINT_BYTES:
             self._unsaved_bytes = 0
             with self._changed:
                 self._due = True
@@ -63,16 +66,16 @@ class Checkpointer:
                 self._changed.wait_for(lambda: self._due or self._stopped)
                 if self._stopped:
                     return
-                self._due = False
             self._long = self._checkpoint(self._connection)
+            self._due = False
 
     def _checkpoint(self, connection: Connection) -> bool:
-        """Copy what can be copied; whether the WAL is long and could not be ended."""
+        """Copy what can be copied; whether the WAL is long (it ends when the writer finds all of it copied)."""
         try:
-            _, pages, copied = connection.execute(_PASSIVE).fetchone()
+            _, pages, _ = connection.execute(_PASSIVE).fetchone()
         except Error as error:
             # A full disk is no damage: the WAL goes on. A failed fsync of the database is.
             if trouble_of(error) == "broken":
                 self._failed(error)
             return False
-        return bool(pages > _LONG_PAGES and copied < pages)
+        return bool(pages > _LONG_PAGES)
