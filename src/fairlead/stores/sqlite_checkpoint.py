@@ -70,7 +70,7 @@ class Checkpointer:
             self._due = False
 
     def _checkpoint(self, connection: Connection) -> bool:
-        """Copy what can be copied; whether the WAL is long (it ends when the writer finds all of it copied)."""
+        """Copy what can be copied; whether the WAL is long (it ends when the writer finds all copied)."""
         try:
             _, pages, _ = connection.execute(_PASSIVE).fetchone()
         except Error as error:
