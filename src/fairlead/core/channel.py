@@ -7,8 +7,11 @@ its owner keeps in memory on top of that is `fairlead.core.lanes`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+import msgspec
 
 from fairlead.core.outcome import Outcome
 
@@ -45,6 +48,19 @@ class Progress:
     low_water: int = 0
     scan_pos: int = 0
     done: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def around(cls, low_water: int, scan_pos: int, open_positions: Iterable[int]) -> Progress:
+        """The progress that leaves exactly `open_positions`, ascending and above `low_water`, unsettled."""
+        done: list[tuple[int, int]] = []
+        first = low_water + 1
+        for position in open_positions:
+            if position > first:
+                done.append((first, position - 1))
+            first = position + 1
+        if low_water + 1 < first <= scan_pos:
+            done.append((first, scan_pos))
+        return cls(low_water, scan_pos, tuple(done))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +106,7 @@ class FilterRevision:
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One try to deliver one event, for people to look at. Times in Unix seconds and milliseconds."""
 
     position: int

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from fairlead.core.event import Event
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One accepted event at its place in the log.
 
     Attributes:
@@ -27,8 +28,7 @@ class Entry:
     accepted_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(msgspec.Struct, frozen=True):
     """What `Log.append` did with one event; a `duplicate` was there before, at `entry.position`."""
 
     entry: Entry

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 OutcomeKind = Literal[
     "delivered", "unavailable", "rejected", "gone", "throttled", "forbidden", "stale", "chain"
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """One event's outcome.
 
     Attributes:

@@ -10,7 +10,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+
+import msgspec
 
 from fairlead.core.lanes import Lanes
 from fairlead.core.outcome import Outcome
@@ -167,7 +168,9 @@ class Subscriber:
         delivery = Delivery(subscription, target, fence, lanes.floor(), chained(runs), batch)
         try:
             if owner.skipped_keys:
-                delivery = replace(delivery, parcels=await with_skips(owner, delivery.parcels))
+                delivery = msgspec.structs.replace(
+                    delivery, parcels=await with_skips(owner, delivery.parcels)
+                )
             answer = await self._send(delivery)
         except FairleadError as failure:
             answer = self._defect(delivery, f"the store cannot be read: {failure}")

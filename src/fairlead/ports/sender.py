@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from fairlead.core.channel import (
     Fence,
@@ -14,8 +15,7 @@ from fairlead.core.outcome import Outcome
 from fairlead.core.subscription import Subscription, Target
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(msgspec.Struct, frozen=True):
     """One event of a delivery: its entry, the chain's `prev`, and what was skipped before it."""
 
     entry: Entry
@@ -23,8 +23,7 @@ class Parcel:
     skipped: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """One request to one target: a single event, a batch (several parcels) or a fence (none).
 
     `floor` is `flfloor`. In a batch a key's parcels stand in order, at most one run per key.
@@ -38,8 +37,7 @@ class Delivery:
     batch: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What came of a delivery: one outcome per parcel, in order; for a fence one outcome.
 
     `heard` is True when the library answered in the delivery's own epoch.
