@@ -28,7 +28,7 @@ class ChannelId(NamedTuple):
 class Fence:
     """What every write of an owner carries; a write whose fence is not the store's stores nothing.
 
-    `lease` is the epoch of the partition's lease; (`generation`, `epoch`) travel as `flgeneration`, `flepoch`.
+    `lease` is the epoch of the partition's lease; (`generation`, `epoch`) travel with deliveries.
     """
 
     channel: ChannelId
