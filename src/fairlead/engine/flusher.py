@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from fairlead.core.channel import ChannelFlush, Fence
 from fairlead.errors import StoreBusy, StoreError, StoreFull
 from fairlead.ports import Channels
-
-if TYPE_CHECKING:
-    from fairlead.engine.owner import Owner
 
 COMPANY_SECONDS = 0.05
 RETRY_SECONDS = 1.0
@@ -24,12 +21,22 @@ RETRY_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
+class Flushing(Protocol):
+    """Somebody with something to store."""
+
+    def to_flush(self, everything: bool) -> ChannelFlush | None:
+        """What is to be stored now; `flushed` follows before this is called again."""
+
+    def flushed(self, result: Fence | Exception) -> None:
+        """The fence now in force, or why nothing was stored."""
+
+
 class Flusher:
     """One per dispatcher; `want` says that an owner has something to store."""
 
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
-        self._dirty: dict[Owner, None] = {}
+        self._dirty: dict[Flushing, None] = {}
         self._hurry = asyncio.Event()
         self._any = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -44,17 +51,17 @@ class Flusher:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def want(self, owner: Owner, *, hurry: bool) -> None:
+    def want(self, owner: Flushing, *, hurry: bool) -> None:
         """Something of `owner` is to be stored; never blocks."""
         self._dirty[owner] = None
         self._any.set()
         if hurry:
             self._hurry.set()
 
-    def forget(self, owner: Owner) -> None:
+    def forget(self, owner: Flushing) -> None:
         self._dirty.pop(owner, None)
 
-    async def flush(self, owners: Iterable[Owner] | None = None, *, everything: bool = True) -> bool:
+    async def flush(self, owners: Iterable[Flushing] | None = None, *, everything: bool = True) -> bool:
         """Store what these owners have, or all that are dirty; False if the store refused for now."""
         async with self._lock:
             chosen = list(self._dirty if owners is None else owners)
@@ -63,7 +70,7 @@ class Flusher:
             asked = [(owner, flush) for owner in chosen if (flush := owner.to_flush(everything)) is not None]
             return not asked or await self._store(asked)
 
-    async def _store(self, asked: list[tuple[Owner, ChannelFlush]]) -> bool:
+    async def _store(self, asked: list[tuple[Flushing, ChannelFlush]]) -> bool:
         results: list[Fence | Exception]
         try:
             results = await self._channels.flush([flush for _, flush in asked])
