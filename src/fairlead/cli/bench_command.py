@@ -15,7 +15,7 @@ import click
 
 from fairlead import Event, Relay
 from fairlead.cli import output
-from fairlead.drivers.event_loop import run
+from fairlead.drivers.http_server import new_event_loop
 
 KEYS = 1000
 PUBLISHERS = 64
@@ -48,8 +48,9 @@ def command(seconds: float, folder: str | None, as_json: bool) -> int:
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix="fairlead-bench-") as place:
         fsyncs = _fsyncs(Path(place) / "probe", min(seconds, 1.0))
-        with output.err().status(f"measuring for {seconds:g} s"):
-            figures = run(_measure(str(Path(place) / "bench.db"), seconds, fsyncs))
+        runner = asyncio.Runner(loop_factory=new_event_loop)
+        with runner, output.err().status(f"measuring for {seconds:g} s"):
+            figures = runner.run(_measure(str(Path(place) / "bench.db"), seconds, fsyncs))
     if as_json:
         output.document(asdict(figures))
     else:

@@ -36,7 +36,7 @@ def command() -> None:
 
 @command.command("list")
 @click.argument("name")
-@click.option("--state", type=click.Choice(["held", "parked"]))
+@click.option("--state", type=click.Choice(["held", "parked"]), help="only these")
 @calls_api
 def list_(caller: Caller, name: str, state: str | None) -> None:
     """List the held and parked lanes of subscription NAME."""

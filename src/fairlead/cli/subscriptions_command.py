@@ -99,7 +99,7 @@ def _json(option: str, text: str) -> dict[str, Any]:
 
 
 @command.command("list")
-@click.option("--state", type=click.Choice(["active", "paused", "stopped", "disabled"]))
+@click.option("--state", type=click.Choice(["active", "paused", "stopped", "disabled"]), help="only these")
 @calls_api
 def list_(caller: Caller, state: str | None) -> None:
     """List the subscriptions."""

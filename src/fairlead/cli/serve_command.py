@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fairlead serve`: run the relay until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from fairlead import wiring
+from fairlead.cli import logs, output
+from fairlead.cli.api import DEFAULT_URL
+from fairlead.cli.configured import reads_config
+from fairlead.config import Loaded
+from fairlead.drivers.http_server import new_event_loop
+
+_log = logging.getLogger("fairlead.serve")
+
+
+@click.command("serve")
+@reads_config
+def command(loaded: Loaded) -> None:
+    """Run the relay in the foreground; SIGTERM and Ctrl-C stop it gracefully.
+
+    Prints one line when it is ready. What was accepted survives a kill at any moment.
+    """
+    logs.set_up(loaded.config.log.level, loaded.config.log.format)
+    for line in loaded.warnings:
+        _log.warning("configuration", extra={"detail": line})
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_serve(loaded))
+
+
+async def _serve(loaded: Loaded) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, _told_to_stop, stop, name)
+    relay = await wiring.build(loaded.config)
+    try:
+        await relay.start()
+        subscriptions = await relay.count_subscriptions()
+        _announce(loaded, relay.url, subscriptions)
+        ends = [asyncio.ensure_future(one.wait()) for one in (stop, relay.node.failed)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+    finally:
+        await relay.stop()
+    if relay.node.failure is not None:
+        raise relay.node.failure
+
+
+def _told_to_stop(stop: asyncio.Event, signal_: signal.Signals) -> None:
+    if stop.is_set():  # asked twice: the user does not want to wait
+        _log.warning("stopping at once", extra={"signal": signal_.name})
+        os._exit(128 + signal_)
+    _log.info("stopping", extra={"signal": signal_.name})
+    stop.set()
+
+
+def _announce(loaded: Loaded, url: str, subscriptions: int) -> None:
+    """The ready line, and for people how to send and receive a first notification."""
+    store = loaded.config.store
+    output.say(f"fairlead ready at {url} (store {store}, {subscriptions} subscriptions)")
+    sys.stdout.flush()
+    program = _program()
+    where = "" if url == DEFAULT_URL else f" --url {url}"
+    output.note(f"  receive:  {program} listen --subscribe demo{where}")
+    example = """--source /demo --subject door-1 --type opened --data '{"by":"me"}'"""
+    output.note(f"  send:     {program} send {example}{where}")
+
+
+def _program() -> str:
+    """How to call this program from the working directory."""
+    if shutil.which("fairlead"):
+        return "fairlead"
+    here = Path(sys.argv[0]).absolute()
+    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)

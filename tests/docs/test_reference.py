@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing that a user meets is undocumented, generated pages are fresh, and links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from fairlead.cli.program import COMMANDS, EXITS, program
+from fairlead.config import SETTINGS
+from fairlead.errors import Problem
+from tests.docs.pages import PAGES, ROOT, name_of
+
+REFERENCE = ROOT / "docs" / "reference"
+METRIC = re.compile(r'"(fairlead_[a-z_]+)"')
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def writer() -> ModuleType:
+    """scripts/write_reference.py, which is no package."""
+    spec = importlib.util.spec_from_file_location("write_reference", ROOT / "scripts" / "write_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def all_problems(of: type[Problem] = Problem) -> set[type[Problem]]:
+    return {kind for below in of.__subclasses__() for kind in {below, *all_problems(below)}}
+
+
+@pytest.mark.parametrize("page", ["configuration.md", "cli.md"])
+def test_the_generated_pages_are_what_the_code_says(page: str) -> None:
+    assert (REFERENCE / page).read_text() == writer().PAGE_MAKERS[page](), "run: make docs"
+
+
+def test_every_setting_is_documented() -> None:
+    text = (REFERENCE / "configuration.md").read_text()
+    for row in SETTINGS:
+        assert f"| `{row.key}` |" in text
+        assert f"`{row.variable}`" in text
+
+
+def test_every_command_is_documented_and_says_what_it_does() -> None:
+    text = (REFERENCE / "cli.md").read_text()
+    context = click.Context(program, info_name="fairlead")
+    seen = {context_.command_path: command for command, context_ in writer().commands(program, context)}
+    assert {f"fairlead {name}" for name in COMMANDS} <= set(seen)
+    for path, command in seen.items():
+        assert f"## `{path}`" in text
+        assert command.help, path
+        for parameter in command.params:
+            assert isinstance(parameter, click.Argument) or parameter.help, f"{path} {parameter.name}"
+
+
+def test_every_problem_type_is_documented_with_its_status() -> None:
+    text = (REFERENCE / "problems.md").read_text()
+    for kind in all_problems():
+        assert f"| `{kind.type}` | {kind.status} |" in text, kind
+
+
+def test_every_metric_is_documented() -> None:
+    text = (REFERENCE / "metrics.md").read_text()
+    source = ROOT / "src" / "fairlead"
+    modules = [source / "telemetry.py", *(source / "engine").glob("*.py")]
+    named = {name for path in modules for name in METRIC.findall(path.read_text())}
+    assert {name for name in named if f"| `{name}` |" not in text} == set()
+    assert {name for name in re.findall(r"^\| `(fairlead_\w+)`", text, re.MULTILINE)} == named
+
+
+def test_every_exit_code_is_documented() -> None:
+    text = (ROOT / "docs" / "how-to" / "retry-and-operate.md").read_text()
+    for code in EXITS:
+        assert re.search(rf"\b{code} [a-z]", text), code
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text()):
+        if "://" in link:
+            continue
+        path, _, heading = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert target.exists(), f"{name_of(page)}: {link}"
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w-]", "", one.lower().replace(" ", "-")) for one in headings}
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    reached, waiting = set(), [ROOT / "docs" / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached or page.suffix != ".md":
+            continue
+        reached.add(page)
+        links = (link.partition("#")[0] for link in LINK.findall(page.read_text()) if "://" not in link)
+        waiting += [(page.parent / link).resolve() for link in links if link]
+    assert {name_of(page) for page in PAGES if "docs" in page.parts} <= {
+        name_of(page) for page in reached if page.is_relative_to(ROOT)
+    }
