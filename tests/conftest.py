@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.loop_guard import guarded
 
@@ -15,6 +16,9 @@ IN_CI = os.environ.get("CI") == "true"
 TESTS = Path(__file__).parent
 LOOP_IS_VIRTUAL = TESTS / "simulation"
 """There the loop runs the store's writer itself, in virtual time: blocking is the point."""
+
+settings.register_profile("fairlead", deadline=None)  # no test asserts a duration, hypothesis's neither
+settings.load_profile("fairlead")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,24 +3,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import random
 import socket
 import time
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from fairlead.config import Config, store_path
+from fairlead.auth.keys import ApiKeys
+from fairlead.bridges.imagefactory import ImagefactoryBridge
+from fairlead.config import Config, delivery_defaults, store_path
 from fairlead.core.egress import EgressPolicy
 from fairlead.drivers.http_client import HttpClient
+from fairlead.drivers.http_server import HttpServer, ServerLimits
 from fairlead.drivers.resolver import Resolver
 from fairlead.drivers.tls import client_context
 from fairlead.engine.node import Node
 from fairlead.engine.settings import Breaker, EngineSettings, Limits, Retention
+from fairlead.errors import ConfigError
 from fairlead.ports import Clock, Sender
 from fairlead.stores import sqlite_tools
 from fairlead.stores.sqlite import SqliteStore
 from fairlead.telemetry import Telemetry
 from fairlead.transports.http import HttpSender
+from fairlead.web.app import WebApp, create_app
+from fairlead.web.limits import BodyLimits
 
 
 class SystemClock:
@@ -105,3 +114,118 @@ def engine_settings(config: Config) -> EngineSettings:
         ),
         grace_seconds=config.shutdown.grace_seconds,
     )
+
+
+class Server:
+    """A relay with its HTTP interface: the composition behind `fairlead serve`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._clock = SystemClock()
+        self._node: Node | None = None
+        self._app: WebApp | None = None
+        self._started = asyncio.Event()
+        limits = config.limits
+        self._http = HttpServer(
+            self._answer,
+            host=config.listen.host,
+            port=config.listen.port,
+            limits=ServerLimits(
+                header_bytes=limits.header_bytes,
+                request_timeout_seconds=limits.request_timeout_seconds,
+                connections=limits.connections,
+            ),
+        )
+
+    @property
+    def node(self) -> Node:
+        """The node, once started."""
+        assert self._node is not None  # noqa: S101 -- asked for only after `start`
+        return self._node
+
+    @property
+    def url(self) -> str:
+        """Where it is reached, the port that was chosen included."""
+        return self._http.url
+
+    async def start(self) -> None:
+        """Listen, open the store, go on where it says. On an error everything is let go.
+
+        Raises:
+            PortInUse: the address is taken. ConfigError: it cannot be listened on, or it is not loopback and
+            no authentication is configured. StoreError: the store cannot serve.
+        """
+        try:
+            if self._config.listen.is_loopback:
+                await self._http.start()  # before the store is touched: a taken port changes nothing
+            policy = egress_policy(self._config, authenticated=True)
+            store = await asyncio.to_thread(open_store, self._config)
+            await self._start(store, policy)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self, store: SqliteStore, policy: EgressPolicy) -> None:
+        config, clock = self._config, self._clock
+        node = self._node = make_node(config, store, http_sender(config, policy, clock), clock)
+        keys = _Logins(store, clock, config, policy)
+        if not await keys.configured() and not config.listen.is_loopback:
+            raise ConfigError(
+                f"listen: {config.listen} can be reached from other machines, and no authentication is"
+                " configured; listen on 127.0.0.1, or set [auth] bootstrap_key"
+            )
+        bridge = ImagefactoryBridge(node.ingest, store, clock, random_bytes=os.urandom)
+        limits = config.limits
+        await node.start()
+        self._app = create_app(
+            node,
+            authenticators=[keys],
+            keys=keys,
+            bridges={"imagefactory": bridge},
+            clock=clock,
+            limits=BodyLimits(
+                event_bytes=limits.event_bytes,
+                request_bytes=limits.request_bytes,
+                batch_events=limits.batch_events,
+            ),
+            delivery_defaults=delivery_defaults(config),
+            loopback=config.listen.is_loopback,
+        )
+        self._started.set()
+        if not config.listen.is_loopback:
+            await self._http.start()
+
+    async def count_subscriptions(self) -> int:
+        """How many subscriptions there are."""
+        return len(await self.node.store.subscriptions.all())
+
+    async def stop(self) -> None:
+        """Take nothing more, let what has begun end, store it, close. Idempotent."""
+        grace_seconds = self._config.shutdown.grace_seconds
+        begun = self._clock.monotonic()
+        if self._node is not None:
+            await self._node.ingest.stop()  # publishers and those who follow the log are told at once
+        await self._http.stop(grace_seconds)
+        if self._node is not None:
+            await self._node.stop(max(0.0, grace_seconds - (self._clock.monotonic() - begun)))
+
+    async def _answer(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """The application, as soon as there is one: whoever calls while the store is opened waits."""
+        if self._app is None:
+            await self._started.wait()
+        assert self._app is not None  # noqa: S101 -- set before `_started`
+        await self._app(scope, receive, send)
+
+
+class _Logins(ApiKeys):
+    """The API keys; the first one closes loopback for deliveries (design, section 8, "Egress")."""
+
+    def __init__(self, store: SqliteStore, clock: Clock, config: Config, policy: EgressPolicy) -> None:
+        super().__init__(store.keys, clock, random_bytes=os.urandom, bootstrap_key=config.auth.bootstrap_key)
+        self._policy = policy
+        self._named = bool(config.egress.allow)
+
+    async def configured(self) -> bool:
+        configured = await super().configured()
+        self._policy.loopback_allowed = not self._named and not configured
+        return configured

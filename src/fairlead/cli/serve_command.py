@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -20,6 +21,7 @@ from fairlead.cli.configured import reads_config
 from fairlead.config import Loaded
 from fairlead.drivers.http_server import new_event_loop
 
+MOST_FILES = 65_536  # what macOS takes, too
 _log = logging.getLogger("fairlead.serve")
 
 
@@ -31,6 +33,7 @@ def command(loaded: Loaded) -> None:
     Prints one line when it is ready. What was accepted survives a kill at any moment.
     """
     logs.set_up(loaded.config.log.level, loaded.config.log.format)
+    _allow_many_connections()
     for line in loaded.warnings:
         _log.warning("configuration", extra={"detail": line})
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -42,9 +45,9 @@ async def _serve(loaded: Loaded) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, _told_to_stop, stop, name)
-    relay = await wiring.build(loaded.config)
+    relay = wiring.Server(loaded.config)
+    await relay.start()
     try:
-        await relay.start()
         subscriptions = await relay.count_subscriptions()
         _announce(loaded, relay.url, subscriptions)
         ends = [asyncio.ensure_future(one.wait()) for one in (stop, relay.node.failed)]
@@ -75,6 +78,14 @@ def _announce(loaded: Loaded, url: str, subscriptions: int) -> None:
     output.note(f"  receive:  {program} listen --subscribe demo{where}")
     example = """--source /demo --subject door-1 --type opened --data '{"by":"me"}'"""
     output.note(f"  send:     {program} send {example}{where}")
+
+
+def _allow_many_connections() -> None:
+    """As many open files as the system lets us have: every connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(hard, MOST_FILES) if hard != resource.RLIM_INFINITY else MOST_FILES
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _program() -> str:

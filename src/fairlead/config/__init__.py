@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from fairlead.config.places import Listen, parse_listen, store_path
 from fairlead.config.reading import Loaded, load
-from fairlead.config.rendering import delivery_defaults
-from fairlead.config.settings import SETTINGS, Config
+from fairlead.config.settings import SETTINGS, Config, delivery_defaults
 
 __all__ = [
     "SETTINGS",

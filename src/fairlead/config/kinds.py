@@ -9,6 +9,7 @@ would have given.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -119,6 +120,18 @@ def at_least(kind: Kind[T], least: object) -> Kind[T]:
         return kind.parse(value)
 
     return replace(kind, parse=parse)
+
+
+def matching(name: str, pattern: str, expected: str) -> Kind[str]:
+    """Texts that match a pattern whole."""
+    compiled = re.compile(pattern)
+
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or compiled.fullmatch(value) is None:
+            raise _wanted(expected)
+        return value
+
+    return Kind(name, "", parse, _same)
 
 
 def choice(*options: str) -> Kind[str]:

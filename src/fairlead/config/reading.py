@@ -17,9 +17,10 @@ from typing import Any
 from fairlead.config.kinds import written
 from fairlead.config.lines import Place, line_of
 from fairlead.config.setting import Setting
-from fairlead.config.settings import SETTINGS, Config
+from fairlead.config.settings import SETTINGS, Config, delivery_defaults
 from fairlead.core.durations import format_size, nearest
-from fairlead.errors import ConfigError
+from fairlead.core.subscription_config import check_defaults
+from fairlead.errors import ConfigError, Fault
 
 DEFAULT_FILE = "fairlead.toml"
 CLOUDEVENTS_LEAST_BYTES = 64 * 1024
@@ -87,6 +88,8 @@ def load(
     if faults:
         raise ConfigError(faults[0].message, faults[0].file, faults[0].line, tuple(map(str, faults[1:])))
     config = _built(Config, {given[name].row.path: value for name, value in values.items()})
+    if disagreements := [_disagreement(fault, given) for fault in check_defaults(delivery_defaults(config))]:
+        raise disagreements[0]
     origins = {name: one.origin for name, one in given.items()}
     return Loaded(config, origins, (*warnings, *_doubts(config)), path if source is not None else None)
 
@@ -191,6 +194,15 @@ def _parsed(one: _Given, faults: list[ConfigError]) -> Any:
 def _shown(row: Setting, value: object) -> str:
     """A value in an error message, never a secret."""
     return "the value (not shown)" if row.secret else written(value)
+
+
+def _disagreement(fault: Fault, given: Mapping[str, _Given]) -> ConfigError:
+    """A value of `[delivery]` that no subscription could have: what its members demand of each other."""
+    *tables, key = ["delivery", *(fault.pointer or "").strip("/").split("/")]
+    name = f"[{'.'.join(tables)}] {key}"
+    one = given.get(name) or next(iter(given.values()))
+    hint = f" ({fault.hint})" if fault.hint else ""
+    return ConfigError(f"{name}: {fault.detail}{hint}", one.file, one.line)
 
 
 def _built(of: Any, values: Mapping[tuple[str, ...], object]) -> Any:

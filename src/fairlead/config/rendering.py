@@ -57,19 +57,6 @@ def to_json(loaded: Loaded) -> dict[str, object]:
     }
 
 
-def delivery_defaults(config: Config) -> dict[str, object]:
-    """`[delivery]` as a subscription's `config` would say it: what its absent members mean."""
-    defaults: dict[str, object] = {}
-    for row in SETTINGS:
-        if row.table == "delivery":
-            defaults[row.key] = row.kind.show(row.of(config))
-        elif row.table == "delivery.retry":
-            retry = defaults.setdefault("retry", {})
-            assert isinstance(retry, dict)  # noqa: S101 -- made one line above
-            retry[row.key] = row.kind.show(row.of(config))
-    return defaults
-
-
 def reference() -> str:
     """The body of `docs/reference/configuration.md`: one table per TOML table, from the same rows."""
     parts = []

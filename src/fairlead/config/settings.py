@@ -11,9 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fairlead.config.delivery import Delivery
-from fairlead.config.kinds import at_least, choice, duration, integer, optional, size, strings, text
+from fairlead.config.kinds import at_least, choice, duration, integer, matching, optional, size, strings, text
 from fairlead.config.places import Listen, listen_address, store_url
 from fairlead.config.setting import Setting, rows_of, setting
+
+API_KEY = matching("API key", "flk_[A-Za-z0-9]{32}", "flk_ and 32 letters or digits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class Auth:
     """Who may call."""
 
     bootstrap_key: str | None = setting(
-        optional(text),
+        optional(API_KEY),
         None,
         "One API key (`flk_` and 32 letters or digits) that may do everything, to make"
         " the other keys with. As soon as it is set, every call needs a login.",
@@ -213,3 +215,16 @@ class Config:
 
 SETTINGS: tuple[Setting, ...] = tuple(rows_of(Config))
 """Every setting, in the order in which the reference lists them."""
+
+
+def delivery_defaults(config: Config) -> dict[str, object]:
+    """`[delivery]` as a subscription's `config` would say it: what its absent members mean."""
+    defaults: dict[str, object] = {}
+    for row in SETTINGS:
+        if row.table == "delivery":
+            defaults[row.key] = row.kind.show(row.of(config))
+        elif row.table == "delivery.retry":
+            retry = defaults.setdefault("retry", {})
+            assert isinstance(retry, dict)  # noqa: S101 -- made one line above
+            retry[row.key] = row.kind.show(row.of(config))
+    return defaults
