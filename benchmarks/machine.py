@@ -44,7 +44,8 @@ local pad = string.rep("x", {pad})
 function request()
   n = n + 1
   local body = string.format('{{"specversion":"1.0","id":"{run}-%d-%d","source":"/bench",'
-    .. '"type":"org.example.state","subject":"key-%d","datacontenttype":"application/json","data":{{"n":%d,"pad":"%s"}}}}',
+    .. '"type":"org.example.state","subject":"key-%d",'
+    .. '"datacontenttype":"application/json","data":{{"n":%d,"pad":"%s"}}}}',
     number, n, n % {keys}, n, pad)
   return wrk.format("POST", "/events", {{["content-type"] = "application/cloudevents+json"}}, body)
 end
