@@ -31,19 +31,19 @@ OURS = frozenset(
 _REQUIRED = frozenset(REQUIRED)
 
 _PLAIN = r"A-Za-z0-9\-._~!$&'()*+,;="
-_PCHAR = rf"(?:[{_PLAIN}:@/]|%[0-9A-Fa-f]{{2}})"
+_PCHAR = rf"(?:[{_PLAIN}:@/]++|%[0-9A-Fa-f]{{2}})"
 _IP_LITERAL = rf"\[(?:[0-9A-Fa-f:.]+|[vV][0-9A-Fa-f]+\.[{_PLAIN}:]+)\]"
 _HOST = rf"(?:{_IP_LITERAL}|(?:[{_PLAIN}]|%[0-9A-Fa-f]{{2}})*+)"
 _USER = rf"(?:(?:[{_PLAIN}:]|%[0-9A-Fa-f]{{2}})*+@)?"
 _AUTHORITY = rf"//{_USER}{_HOST}(?::[0-9]*+)?(?:/{_PCHAR}*+)?"
 _TAIL = rf"(?:\?(?:{_PCHAR}|\?)*+)?(?:\#(?:{_PCHAR}|\?)*+)?"
 _URI_TEXT = rf"[A-Za-z][A-Za-z0-9+\-.]*+:(?:{_AUTHORITY}|(?!//){_PCHAR}*+){_TAIL}"
-_RELATIVE_TEXT = rf"(?:{_AUTHORITY}|(?!//|[^/?\#]*+:){_PCHAR}*+){_TAIL}"
+_RELATIVE_TEXT = rf"(?:{_AUTHORITY}|(?!//|[^/?\#:]*+:){_PCHAR}*+){_TAIL}"
 _TOKEN = r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+"  # noqa: S105 - RFC 9110's word for it
 
 _is_name = re.compile(r"[a-z0-9]+").fullmatch
 _is_uri = re.compile(_URI_TEXT).fullmatch
-_is_uri_reference = re.compile(rf"(?!\Z)(?:{_URI_TEXT}|{_RELATIVE_TEXT})").fullmatch
+_is_uri_reference = re.compile(rf"(?!\Z)(?:{_RELATIVE_TEXT}|{_URI_TEXT})").fullmatch
 _is_media_type = re.compile(
     rf'{_TOKEN}/{_TOKEN}(?:[ \t]*;(?:[ \t]*{_TOKEN}=(?:{_TOKEN}|"(?:[ !#-\[\]-~]|\\[ -~])*+"))?)*[ \t]*'
 ).fullmatch

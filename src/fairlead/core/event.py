@@ -88,7 +88,10 @@ class Event:
         attributes |= {"id": id, "source": source, "type": type}
         attributes |= {name: value for name, value in optional.items() if value is not None}
         check_attributes(attributes)
-        self._set(attributes, payload, form, None)
+        self._attributes = attributes
+        self._payload = payload
+        self._form = form
+        self._head = self._digest = None
 
     @classmethod
     def of(
@@ -107,29 +110,17 @@ class Event:
             head: `attributes` as a JSON object, where it is at hand.
         """
         event = cls.__new__(cls)
-        event._set(attributes, payload, form, head)
+        event._attributes = attributes
+        event._payload = payload
+        event._form = form
+        event._head = head
+        event._digest = None
         return event
 
     @classmethod
     def from_row(cls, head: bytes, payload: bytes | None, form: Form) -> Event:
         """The event of a log row; `msgspec.DecodeError` where `head` is damaged."""
         return cls.of(_decode_attributes(head), payload, form, head)
-
-    def _set(
-        self, attributes: Mapping[str, AttributeValue], payload: bytes | None, form: Form, head: bytes | None
-    ) -> None:
-        put = object.__setattr__
-        put(self, "_attributes", attributes)
-        put(self, "_payload", payload)
-        put(self, "_form", form)
-        put(self, "_head", head)
-        put(self, "_digest", None)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"an Event is immutable; make a new one instead of setting {name!r}")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"an Event is immutable; {name!r} cannot be deleted")
 
     # -- attributes ------------------------------------------------------------------------------------
 
@@ -189,8 +180,7 @@ class Event:
         """The attributes as one JSON object, in the order in which they came."""
         head = self._head
         if head is None:
-            head = _encode(self._attributes)
-            object.__setattr__(self, "_head", head)
+            head = self._head = _encode(self._attributes)
         return head
 
     # -- data ------------------------------------------------------------------------------------------
@@ -234,21 +224,21 @@ class Event:
                 named.append(self._form + "\0")
             hasher = blake2b("".join(named).encode(), digest_size=16)
             hasher.update(self._payload or b"")
-            digest = hasher.digest()
-            object.__setattr__(self, "_digest", digest)
+            digest = self._digest = hasher.digest()
         return digest
 
     def same_as(self, other: Event) -> bool:
-        """Whether `other` says the same: equal digests, or JSON that differs in bytes only."""
+        """Whether `other` says the same: equal attributes, and equal bytes or, of two JSON texts, values.
+
+        The form does not count: an event may come again in another content mode.
+        """
         if self.digest == other.digest:
             return True
-        return (
-            self._form == other._form == "json"
-            and self._payload is not None
-            and other._payload is not None
-            and self._canonical() == other._canonical()
-            and json_text.same_value(self._payload, other._payload)
-        )
+        if self._canonical() != other._canonical():
+            return False
+        one, two = self._payload or b"", other._payload or b""
+        both_json = self._form == other._form == "json" and one != b"" != two
+        return one == two or (both_json and json_text.same_value(one, two))
 
     def _canonical(self) -> dict[str, str]:
         return {name: canonical(value) for name, value in self._attributes.items()}
@@ -258,9 +248,6 @@ class Event:
 
     def __hash__(self) -> int:
         return hash(self.digest)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Event.from_row, (self.head, self._payload, self._form)
 
     def __repr__(self) -> str:
         return f"Event(id={self.id!r}, source={self.source!r}, type={self.type!r}, subject={self.subject!r})"

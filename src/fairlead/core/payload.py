@@ -19,7 +19,7 @@ import msgspec
 
 from fairlead.core import json_text
 from fairlead.core.attributes import is_json_type, shown
-from fairlead.errors import Fault, InvalidEvent
+from fairlead.errors import Fault, InvalidEvent, MalformedJson
 
 Form = Literal["json", "text", "binary"]
 
@@ -50,10 +50,10 @@ def payload_of(data: Any, datacontenttype: str | None) -> tuple[bytes | None, Fo
         payload = _encode(data)
         if b"null" in payload and _has_no_number(msgspec.to_builtins(data, str_keys=True)):
             raise _refused("holds NaN or Infinity, which JSON has not", "give None or a string instead")
-        if b"[" in payload or b"{" in payload:
-            json_text.check_levels(payload)
-    except RecursionError as error:
-        raise _refused("is nested too deeply, or in itself", "flatten it") from error
+        json_text.check_levels(payload)
+    except (RecursionError, MalformedJson) as error:
+        detail = f"is nested deeper than {json_text.MAX_LEVELS} levels, or in itself"
+        raise _refused(detail, "flatten it") from error
     except UnicodeEncodeError as error:
         raise _refused("holds a lone surrogate", "give bytes if it is not text") from error
     except (TypeError, ValueError, OverflowError) as error:
