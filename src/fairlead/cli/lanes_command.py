@@ -104,6 +104,6 @@ _act("release", "released", "Start a new schedule from attempt 0, now.")
 @calls_api
 def skip(caller: Caller, name: str, key: str, position: int, reason: str) -> None:
     """Drop the head of a lane, on record, and go on with the next event."""
-    body = {"key": key, "position": position, "reason": reason}
+    body = {"key": key, "position": position, **({"reason": reason} if reason else {})}
     reply = caller.api.call("POST", path_of("subscriptions", name, "lanes", "skip"), body)
     caller.show(reply, _affected("skipped the head of"))

@@ -41,7 +41,9 @@ _LOOPBACK = ("http://127.0.0.1:", "http://localhost:", "http://[::1]:")
 @click.option("--source", help="with --subscribe: only events of this source")
 @click.option("--type", "types", multiple=True, help="with --subscribe: only events of this type")
 @click.option("--library", is_flag=True, help="answer as the receiver library does, with an inbox")
-@click.option("--inbox", default=":memory:", help="with --library: keep the inbox in this file")
+@click.option(
+    "--inbox", metavar="FILE", help="with --library: keep the inbox in this file (default: nowhere)"
+)
 @click.option("--count", type=click.IntRange(1), help="end after so many events")
 @calls_api
 def command(
@@ -52,7 +54,7 @@ def command(
     fail: float,
     subscribe: str | None,
     library: bool,
-    inbox: str,
+    inbox: str | None,
     count: int | None,
     source: str | None,
     types: tuple[str, ...],

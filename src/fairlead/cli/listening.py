@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import random
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from fairlead.cli.order import OrderCheck, Verdict
@@ -30,14 +32,14 @@ class Listener:
         show: called for every event that is taken, one at a time.
         secrets: deliveries must be signed with one of them; empty takes everything.
         fail: the share of deliveries to answer with 503, to see them come again.
-        library: answer as the receiver library does, with an inbox in `inbox`.
+        library: answer as the receiver library does, with an inbox in the file `inbox` (None: a temporary one).
     """
 
     show: Show
     secrets: Sequence[str] = ()
     fail: float = 0.0
     library: bool = False
-    inbox: str = ":memory:"
+    inbox: str | None = None
     order: OrderCheck = field(default_factory=OrderCheck)
     taken: int = 0
     failed: int = 0
@@ -45,9 +47,11 @@ class Listener:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._receiver = (
-            Receiver(self._handle, secrets=list(self.secrets), inbox=self.inbox) if self.library else None
-        )
+        self._folder = tempfile.TemporaryDirectory(prefix="fairlead-inbox-")
+        self._receiver: Receiver | None = None
+        if self.library:
+            inbox = self.inbox or str(Path(self._folder.name) / "inbox.db")
+            self._receiver = Receiver(self._handle, secrets=list(self.secrets), inbox=inbox)
 
     def answer(
         self, method: str, headers: Mapping[str, str], body: bytes
@@ -78,6 +82,7 @@ class Listener:
     def close(self) -> None:
         if self._receiver is not None:
             self._receiver.close()
+        self._folder.cleanup()
 
     def _handle(self, event: Event, _transaction: object) -> None:
         whole = dict(event.attributes)

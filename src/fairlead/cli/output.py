@@ -52,15 +52,18 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
     if not lines:
         note(empty)
         return
-    console = out()
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for at, column in enumerate(columns):
         numeric = all(_is_number(row[at]) for row in lines)
         made.add_column(column, justify="right" if numeric else "left", no_wrap=True)
     for line in lines:
         made.add_row(*(escape(cell) for cell in line))
-    width = sum(max(len(column), *(len(row[at]) for row in lines)) + 2 for at, column in enumerate(columns))
-    console.print(made, width=max(width, 20), crop=False, no_wrap=True)
+    # As wide as it is: a cell that is cut short cannot be copied; the terminal wraps what it cannot show.
+    console = out()
+    console.width = sum(
+        max(len(column), *(len(row[at]) for row in lines)) + 2 for at, column in enumerate(columns)
+    )
+    console.print(made)
 
 
 def problem(refused: RefusedError) -> None:
