@@ -1,53 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""API keys: `flk_` and 32 letters or digits, stored hashed, shown once (interface, section 6)."""
+"""API keys: made, shown once, kept hashed, asked for at every call (design, section 8; interface, section 6).
+
+A key is `flk_` and 32 letters or digits, 190 bits of randomness: a plain SHA-256 of it cannot be searched, so
+it needs no salt and no slow hash. It comes as `Authorization: Bearer flk_…`, or as the password of Basic.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import binascii
+import hashlib
 import hmac
 import logging
-import os
+import re
 from base64 import b64decode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from fairlead.core.policy import Grant, Principal
-from fairlead.errors import FairleadError, Unauthenticated
+from fairlead.errors import Fault, StoreBusy, StoreError, StoreFull, Unauthenticated
 from fairlead.ports import ApiKey, Clock, Credentials, Keys
 
 PREFIX = "flk_"
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 LENGTH = 32
-FRESH_SECONDS = 10.0
-"""So long a key that was found is taken without asking the store again."""
+CACHE_SECONDS = 5.0
 TOUCH_SECONDS = 60.0
-"""`last_used_at` is written at most so often."""
+MOST_CACHED = 10_000
 
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_KEY = re.compile(r"flk_[A-Za-z0-9]{32}")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Known:
-    """A key that was found: whose it is, until when it counts as fresh, when its use was noted last."""
+    """A key that was found a moment ago."""
 
     key: ApiKey
     principal: Principal
-    fresh_until: float
-    touched: float
+    looked_up_at: float
+    touched_at: float
 
 
-class KeyAuthenticator:
-    """Logs callers in by `Authorization: Bearer flk_…`, or Basic with any user name and the key as password.
+class ApiKeys:
+    """The keys of a store, and the authenticator that knows them.
 
-    Makes, lists and revokes keys too, and so knows whether authentication is configured: whether there is a
-    `bootstrap_key`, or any key. Call `load` before anything else.
+    A key that was found is remembered for `CACHE_SECONDS`, so that another node's revocation counts after
+    that; a revocation through this object counts at once.
 
     Args:
-        bootstrap_key: one key that may do everything.
-        on_first_key: called when the first key is made, before anybody gets it.
-        random_bytes: `os.urandom`, for keys and their ids.
+        bootstrap_key: one more key, of the configuration, that may do everything.
+        random_bytes: `os.urandom`.
+
+    Raises:
+        ValueError: `bootstrap_key` does not look like a key.
     """
 
     def __init__(
@@ -55,147 +60,159 @@ class KeyAuthenticator:
         keys: Keys,
         clock: Clock,
         *,
+        random_bytes: Callable[[int], bytes],
         bootstrap_key: str | None = None,
-        on_first_key: Callable[[], None] | None = None,
-        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
+        if bootstrap_key is not None and not is_key(bootstrap_key):
+            raise ValueError(f"must be {PREFIX} and {LENGTH} letters or digits")
         self._keys = keys
         self._clock = clock
-        self._bootstrap = None if bootstrap_key is None else digest_of(bootstrap_key)
-        self._on_first_key = on_first_key
         self._random_bytes = random_bytes
-        self._count = 0
-        self._revoked = 0
+        self._bootstrap = None if bootstrap_key is None else digest_of(bootstrap_key)
         self._known: dict[bytes, _Known] = {}
-        self._touching: set[asyncio.Task[None]] = set()
+        self._version = 0
+        self._any: bool | None = None
+        self._any_asked_at = float("-inf")
 
-    @property
-    def configured(self) -> bool:
-        """Whether every call needs a login."""
-        return self._bootstrap is not None or self._count > 0
-
-    async def load(self) -> None:
-        """Learn from the store whether there are keys. Raises StoreError."""
-        self._count = len(await self._keys.keys())
+    async def configured(self) -> bool:
+        """Whether authentication is configured: by the bootstrap key, or because a key exists."""
+        if self._bootstrap is not None:
+            return True
+        now = self._clock.monotonic()
+        if self._any is None or now - self._any_asked_at > CACHE_SECONDS:
+            version = self._version
+            found = bool(await self._keys.keys())
+            if version != self._version:
+                return await self.configured()
+            self._any, self._any_asked_at = found, now
+        return self._any
 
     async def authenticate(self, credentials: Credentials) -> Principal | None:
-        """Whose key it is; None where the login is no API key.
+        """Whoever holds the key that was presented; None where it is no API key at all.
 
         Raises:
-            Unauthenticated: a key that is unknown, revoked or expired.
+            Unauthenticated: a key that there is not, or no longer.
         """
-        token = _token(credentials.headers.get("authorization", ""))
-        if token is None:
+        presented = presented_key(credentials.headers.get("authorization"))
+        if presented is None:
             return None
-        digest = digest_of(token)
+        digest = digest_of(presented)
         if self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap):
-            return Principal("bootstrap", (Grant(("admin",)),))
-        if not token.startswith(PREFIX):
-            return None
+            return BOOTSTRAP
         known = await self._find(digest)
+        if known is None:
+            raise _refused("the API key is unknown or was revoked")
         now = self._clock.now()
         if known.key.expires_at is not None and now >= known.key.expires_at:
-            raise Unauthenticated(f"the API key {known.key.name!r} has expired; ask for a new one")
-        if now - known.touched >= TOUCH_SECONDS:
-            known.touched = now
-            self._touch(known.key.id, now)
+            raise _refused(f"the API key {known.key.name!r} has expired")
+        if now - known.touched_at >= TOUCH_SECONDS:
+            known.touched_at = now
+            await self._touch(known.key.id, now)
         return known.principal
 
-    # -- making and revoking ---------------------------------------------------------------------------
-
-    async def make(
-        self, name: str, grants: Sequence[Grant], expires_at: float | None = None
-    ) -> tuple[str, ApiKey]:
-        """Store a new key; the key itself is in the answer and nowhere else.
-
-        Args:
-            expires_at: Unix seconds, None for never.
-        """
+    async def add(self, name: str, grants: tuple[Grant, ...], expires_at: float | None) -> tuple[ApiKey, str]:
+        """Make a key; the second value is the key itself, which is not kept."""
         text = new_key(self._random_bytes)
-        key = ApiKey(
-            id="k-" + self._random_bytes(8).hex(),
-            name=name,
-            digest=digest_of(text),
-            grants=tuple(grants),
-            created_at=self._clock.now(),
-            expires_at=expires_at,
-        )
+        id = "k-" + self._random_bytes(8).hex()
+        key = ApiKey(id, name, digest_of(text), grants, self._clock.now(), expires_at)
         await self._keys.add_key(key)
-        first = not self.configured
-        self._count += 1
-        if first and self._on_first_key is not None:
-            self._on_first_key()
-        _log.info("API key made", extra={"key_id": key.id, "key_name": name})
-        return text, key
+        self._forget()
+        _log.info("API key made", extra={"key": id, "key_name": name})
+        return key, text
 
-    async def keys(self) -> list[ApiKey]:
-        """Every key, by creation time."""
+    async def list(self) -> list[ApiKey]:
+        """Every key of the store."""
         return await self._keys.keys()
 
     async def revoke(self, id: str) -> bool:
-        """Delete a key; calls with it are refused from now on. False where there was none."""
-        if not await self._keys.delete_key(id):
-            return False
-        self._count -= 1
-        self._revoked += 1
-        self._known = {digest: known for digest, known in self._known.items() if known.key.id != id}
-        _log.info("API key revoked", extra={"key_id": id})
-        return True
+        """Delete a key; whether there was one. No call that comes in later is let in with it."""
+        found = await self._keys.delete_key(id)
+        self._forget()
+        if found:
+            _log.info("API key revoked", extra={"key": id})
+        return found
 
-    # -- how -------------------------------------------------------------------------------------------
-
-    async def _find(self, digest: bytes) -> _Known:
-        known = self._known.get(digest)
+    async def _find(self, digest: bytes) -> _Known | None:
         now = self._clock.monotonic()
-        if known is not None and now < known.fresh_until:
+        known = self._known.get(digest)
+        if known is not None and now - known.looked_up_at <= CACHE_SECONDS:
             return known
-        revoked = self._revoked
+        version = self._version
         key = await self._keys.find_key(digest)
-        if key is None:
+        if key is None or not hmac.compare_digest(key.digest, digest):
             self._known.pop(digest, None)
-            raise Unauthenticated("the API key is not known; it may have been revoked")
-        touched = known.touched if known is not None else key.last_used_at or 0.0
-        found = _Known(key, Principal(key.name, key.grants), now + FRESH_SECONDS, touched)
-        if revoked == self._revoked:  # else it may have been read before it was revoked
+            return None
+        touched_at = known.touched_at if known is not None else key.last_used_at or float("-inf")
+        found = _Known(key, Principal(key.name, key.grants), now, touched_at)
+        if version == self._version:  # else a key was revoked meanwhile: ask again next time
+            if len(self._known) >= MOST_CACHED:
+                self._known.clear()
             self._known[digest] = found
         return found
 
-    def _touch(self, id: str, now: float) -> None:
-        async def touch() -> None:
-            try:
-                await self._keys.touch_key(id, now)
-            except FairleadError as error:  # a login does not fail for want of a note
-                _log.warning("use of an API key not noted", extra={"key_id": id, "detail": str(error)})
+    async def _touch(self, id: str, now: float) -> None:
+        """Note the use; a store that cannot is no reason to refuse a good key."""
+        try:
+            await self._keys.touch_key(id, now)
+        except (StoreBusy, StoreFull, StoreError) as error:
+            _log.warning("use of an API key not noted", extra={"key": id, "detail": str(error)})
 
-        task = asyncio.get_running_loop().create_task(touch())
-        self._touching.add(task)
-        task.add_done_callback(self._touching.discard)
+    def _forget(self) -> None:
+        self._version += 1
+        self._known.clear()
+        self._any = None
+
+
+BOOTSTRAP = Principal("bootstrap", (Grant(("admin",)),))
+"""Whoever holds `[auth] bootstrap_key`."""
 
 
 def new_key(random_bytes: Callable[[int], bytes]) -> str:
-    """A fresh key of 32 evenly drawn letters and digits (190 bits)."""
-    letters: list[str] = []
-    fair = 256 - 256 % len(LETTERS)  # above it some letters would come more often
-    while len(letters) < LENGTH:
-        letters += [LETTERS[byte % len(LETTERS)] for byte in random_bytes(2 * LENGTH) if byte < fair]
-    return PREFIX + "".join(letters[:LENGTH])
+    """A new key, every character equally likely."""
+    text = ""
+    while len(text) < LENGTH:
+        # Bytes beyond a multiple of 62 would favour some characters.
+        text += "".join(_ALPHABET[byte % 62] for byte in random_bytes(LENGTH) if byte < 248)
+    return PREFIX + text[:LENGTH]
+
+
+def is_key(text: str) -> bool:
+    """Whether a text looks like a key."""
+    return _KEY.fullmatch(text) is not None
 
 
 def digest_of(key: str) -> bytes:
-    """What is stored of a key. It is as good as random, so one hash is enough; no salt, no stretching."""
-    return blake2b(key.encode(), digest_size=32).digest()
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).digest()
 
 
-def _token(authorization: str) -> str | None:
-    """The key in an `Authorization` header, None where there is none of the two kinds."""
-    scheme, _, value = authorization.strip().partition(" ")
-    scheme, value = scheme.lower(), value.strip()
-    if scheme == "bearer":
-        return value or None
-    if scheme != "basic":
+def presented_key(authorization: str | None) -> str | None:
+    """The key of an `Authorization` header; None where it presents something else.
+
+    Raises:
+        Unauthenticated: it begins like a key and is none.
+    """
+    scheme, _, value = (authorization or "").strip().partition(" ")
+    value = value.strip()
+    if scheme.lower() == "basic":
+        value = _password(value)
+    elif scheme.lower() != "bearer":
         return None
+    if not value.startswith(PREFIX):
+        return None
+    if not is_key(value):
+        raise _refused(f"the API key is malformed: a key is {PREFIX} and {LENGTH} letters or digits")
+    return value
+
+
+def _password(value: str) -> str:
     try:
-        _, colon, password = b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        raise Unauthenticated("the Basic login is not base64 of user:key in UTF-8") from None
-    return password if colon and password else None
+        return b64decode(value, validate=True).decode().partition(":")[2]
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _refused(detail: str) -> Unauthenticated:
+    hint = "POST /keys makes one, `fairlead keys add` too"
+    fault = Fault(header="authorization", detail="is not accepted", hint=hint)
+    return Unauthenticated(detail, faults=[fault])
