@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m fairlead.testing.simulation`: run seeds, or tell the story of one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from fairlead.testing.simulation.configurations import CONFIGURATIONS
+from fairlead.testing.simulation.world import World
+
+
+def main() -> int:
+    """Run what the command line asks for; 1 if anything was violated."""
+    parser = argparse.ArgumentParser(prog="python -m fairlead.testing.simulation")
+    parser.add_argument("--config", default="rest", choices=[*CONFIGURATIONS, "every"])
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    parser.add_argument("--trace", action="store_true", help="tell the story")
+    arguments = parser.parse_args()
+    names = list(CONFIGURATIONS) if arguments.config == "every" else [arguments.config]
+    return 1 if sum(_run(name, arguments) for name in names) else 0
+
+
+def _run(name: str, arguments: argparse.Namespace) -> int:
+    bad = 0
+    began = time.perf_counter()
+    for seed in range(arguments.seed, arguments.seed + arguments.seeds):
+        outcome = World(seed, CONFIGURATIONS[name]).play()
+        if arguments.trace:
+            sys.stdout.write("\n".join(outcome.story) + "\n")
+        if outcome.violation is not None:
+            bad += 1
+            sys.stdout.write(f"{name} seed {seed}: {outcome.violation}\n")
+    each = (time.perf_counter() - began) / arguments.seeds * 1000
+    sys.stdout.write(f"{name}: {bad} of {arguments.seeds} seeds violated, {each:.0f} ms each\n")
+    return bad
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a simulated world is made of: the configurations by name, like those of the protocol's model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Operation = Literal[
+    "skip", "retry", "release", "replay", "replay-key", "replay-time", "replay-event", "undo", "filter",
+    "recreate", "pause", "options", "receiver",
+]  # fmt: skip
+OPERATIONS: tuple[Operation, ...] = (
+    "skip", "retry", "release", "replay", "replay-key", "replay-time", "replay-event", "filter", "recreate",
+    "pause", "options",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """One kind of world.
+
+    Attributes:
+        receiver: see `receivers`.
+        late: copies come late, and requests outlive their relay's patience.
+        zombie: a second node takes the leases while the first lives on; the store is shared then.
+        crash: relays are killed and stopped; disk: the store's disk makes trouble.
+        attempts: after so many a lane is parked or skipped.
+        regress: no older event may run after a newer one.
+        max_age_seconds: unsettled events are deleted after that, on record.
+    """
+
+    receiver: Literal["lib", "ext", "plain", "pos"] = "lib"
+    late: bool = True
+    zombie: bool = False
+    crash: bool = True
+    disk: bool = True
+    lazy: bool = False
+    batch: int = 1
+    exhausted: Literal["park", "skip", "stop"] = "park"
+    attempts: int | None = 3
+    filters: bool = True
+    poison: bool = True
+    gone: bool = False
+    operations: tuple[Operation, ...] = OPERATIONS
+    regress: bool = False
+    max_age_seconds: float | None = None
+    events: int = 16
+    keys: int = 3
+    partitions: int = 2
+    chaos_seconds: float = 12.0
+
+
+_REST = Configuration()
+_PLAIN = replace(_REST, receiver="plain", filters=False)
+_CALM_PLAIN = replace(_PLAIN, late=False, regress=True, operations=("skip", "retry", "release", "pause"))
+
+CONFIGURATIONS: dict[str, Configuration] = {
+    "rest": _REST,
+    "rest-lazy": replace(_REST, lazy=True),
+    "rest-skip": replace(_REST, exhausted="skip", attempts=1),
+    "batch": replace(_REST, batch=4, lazy=True, keys=2),
+    "ext": replace(_REST, receiver="ext", exhausted="skip", attempts=2),
+    "calm": replace(_REST, crash=False, disk=False),
+    "stop": replace(_REST, exhausted="stop", gone=True),
+    "prune": replace(_REST, operations=(), filters=False, exhausted="skip", attempts=1),
+    "filters": replace(_REST, operations=("filter",), keys=1, poison=False, lazy=True, events=24),
+    "replays": replace(
+        _REST, filters=False, operations=("replay", "replay-key", "replay-time", "replay-event", "recreate")
+    ),
+    "undo": replace(
+        _REST, filters=False, exhausted="skip", attempts=1, operations=("undo", "undo", "skip", "retry")
+    ),
+    "breaker": replace(_REST, attempts=None, operations=(), filters=False, late=False, partitions=1),
+    "retention": replace(_REST, max_age_seconds=5.0, operations=("skip", "release", "replay"), filters=False),
+    "zombie": replace(_REST, zombie=True, disk=False, lazy=True),
+    "zombie-filters": replace(
+        _REST, zombie=True, disk=False, operations=("filter",), keys=1, partitions=1, poison=False, lazy=True
+    ),
+    "zombie-ext": replace(_REST, zombie=True, disk=False, receiver="ext"),
+    "pos": replace(_PLAIN, receiver="pos", exhausted="skip", attempts=1, batch=3, lazy=True),
+    "plain": replace(_PLAIN, batch=3, lazy=True),
+    "plain-next": _CALM_PLAIN,
+}

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An event loop without a world: seeded, its time virtual, its processes mortal.
+
+Nothing waits: where nothing is ready the clock jumps to the next timer. Callbacks belong to the process in
+whose context they were made; a killed process runs no further step, not even a `finally`, as after `kill -9`.
+Within a process callbacks run in their order, as asyncio promises; between processes the seed decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from random import Random
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+MOST_STEPS = 400_000
+
+
+class Process:
+    """Something that can be killed.
+
+    Attributes:
+        alive: False once it was killed.
+        calls: futures of others who wait for it; they get `ConnectionError` when it dies.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.calls: set[asyncio.Future[Any]] = set()
+        self.ready: deque[asyncio.Handle] = deque()
+        self.listed = False
+
+
+_current: ContextVar[Process | None] = ContextVar("process", default=None)
+
+
+class SimulatedLoop(asyncio.AbstractEventLoop):
+    """Runs one simulation.
+
+    Attributes:
+        defects: what ended in an exception that nobody took.
+        steps: how many callbacks have run.
+    """
+
+    def __init__(self, random: Random) -> None:
+        self.defects: list[str] = []
+        self.steps = 0
+        self._random = random
+        self._now = 0.0
+        self._world = Process("world")
+        self._busy: list[Process] = []
+        self._timers: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
+        self._timer_number = 0
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # until they end, however dead their process
+        self._limbo: list[tuple[asyncio.Handle, Process]] = []
+        self._afterlife = False
+
+    # -- running -------------------------------------------------------------------------------------------
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end; then end whatever else there is, the dead included.
+
+        Raises:
+            RuntimeError: nothing is left that could happen, or too much happened.
+            Whatever `main` raises.
+        """
+        before = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            task = self.create_task(main)
+            while not task.done():
+                self._step()
+            self._bury()
+            return task.result()
+        finally:
+            asyncio._set_running_loop(before)
+
+    def spawn(self, process: Process, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run a coroutine as part of a process."""
+        context = copy_context()
+        context.run(_current.set, process)
+        return self.create_task(work, context=context)
+
+    def kill(self, process: Process) -> None:
+        """End a process between two of its steps: nothing of it runs any more."""
+        process.alive = False
+        self._limbo += [(handle, process) for handle in process.ready]
+        process.ready.clear()
+        calls, process.calls = process.calls, set()
+        for call in calls:
+            if not call.done():
+                call.set_exception(ConnectionError(f"{process.name} died"))
+
+    def _step(self) -> None:
+        while not self._busy:
+            self._jump()
+        index = self._random.randrange(len(self._busy)) if len(self._busy) > 1 else 0
+        process = self._busy[index]
+        if not process.ready:
+            self._busy[index] = self._busy[-1]
+            self._busy.pop()
+            process.listed = False
+            return
+        handle = process.ready.popleft()
+        if not handle.cancelled():
+            self.steps += 1
+            if self.steps > MOST_STEPS:
+                raise RuntimeError(f"more than {MOST_STEPS} steps at {self._now:.3f} s: something spins")
+            handle._run()
+
+    def _jump(self) -> None:
+        """To the next timer; every timer of that moment is ready then."""
+        if not self._timers:
+            raise RuntimeError("nothing is ready and nothing waits for a time: a deadlock")
+        self._now = max(self._now, self._timers[0][0])
+        while self._timers and self._timers[0][0] <= self._now:
+            _, _, handle, process = heapq.heappop(self._timers)
+            if not handle.cancelled():
+                self._make_ready(handle, process)
+
+    def _make_ready(self, handle: asyncio.Handle, process: Process) -> None:
+        if not process.alive and not self._afterlife:
+            self._limbo.append((handle, process))
+        else:
+            if not process.listed:
+                process.listed = True
+                self._busy.append(process)
+            process.ready.append(handle)
+
+    def _bury(self) -> None:
+        """End every task, so that none is destroyed half-way; what they do then changes nothing any more."""
+        self._afterlife = True
+        self._timers.clear()
+        for handle, process in self._limbo:  # what the dead would have done next: their tasks hang on it
+            self._make_ready(handle, process)
+        for _ in range(20):
+            living = [task for task in self._tasks if not task.done()]
+            if not living:
+                return
+            for task in living:
+                task.cancel()
+            while self._busy:
+                self._step()
+            self._timers.clear()
+        names = ", ".join(task.get_coro().__qualname__ for task in living[:3])  # type: ignore[union-attr]
+        self.defects.append(f"cannot be cancelled: {names}")
+
+    # -- what asyncio asks of a loop -----------------------------------------------------------------------
+
+    def time(self) -> float:
+        return self._now
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def get_debug(self) -> bool:
+        return False
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        context = copy_context() if context is None else context  # an empty one is false
+        handle = asyncio.Handle(callback, args, self, context)
+        self._make_ready(handle, context.get(_current) or self._world)
+        return handle
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]  # there are no threads
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        context = copy_context() if context is None else context  # an empty one is false
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timer_number += 1
+        process = context.get(_current) or self._world
+        heapq.heappush(self._timers, (when, self._timer_number, handle, process))
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """A cancelled timer is passed over when its time comes."""
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+    ) -> asyncio.Task[T]:
+        task = asyncio.Task(coro, loop=self, name=name or "task", context=context)
+        self._tasks[task] = None
+        task.add_done_callback(self._forget)
+        if self._afterlife:
+            task.cancel()  # before its first step
+        return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if self._afterlife or isinstance(error, ConnectionError):
+            return
+        self.defects.append(f"{context['message']}: {error!r}{where(error)}")
+
+
+def where(error: object) -> str:
+    """The innermost place of an error."""
+    trace = error.__traceback__ if isinstance(error, BaseException) else None
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

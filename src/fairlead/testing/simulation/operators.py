@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The people around a relay: they skip, retry, replay, change filters, make things anew, at any moment."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from fairlead.core.policy import ANYONE
+from fairlead.core.retry import RetryPolicy
+from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching, Secrets, Start, Subscription, Target
+from fairlead.engine.node import Node
+from fairlead.engine.operating import LaneState
+from fairlead.engine.replaying import ReplayRequest
+from fairlead.errors import FairleadError
+from fairlead.testing.simulation.configurations import Configuration, Operation
+
+if TYPE_CHECKING:
+    from fairlead.testing.simulation.world import World
+
+_T = TypeVar("_T")
+NAME = "sim"
+SINK = "http://127.0.0.1:3248/hook"
+
+
+def subscription_of(configuration: Configuration, kinds: int, start: Start) -> Subscription:
+    """The subscription of a world, to events of some kinds (a mask: 1, 2 or 3)."""
+    batch = BatchOptions(max_events=configuration.batch) if configuration.batch > 1 else None
+    library = configuration.receiver in ("lib", "ext")
+    options = DeliveryOptions(
+        retry=RetryPolicy(
+            first_seconds=0.1, max_seconds=1.0, max_attempts=configuration.attempts, give_up_after_seconds=None
+        ),
+        on_exhausted=configuration.exhausted,
+        concurrency=6,
+        batch=batch,
+        timeout_seconds=1.0,
+        ack_persist="lazy" if configuration.lazy else "before_next",
+        receiver="library" if library else "plain",
+    )
+    return Subscription(
+        id=NAME, matching=matching_of(kinds), targets=(Target(SINK),), options=options,
+        secrets=Secrets("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), start=start,
+    )  # fmt: skip
+
+
+def matching_of(kinds: int) -> Matching:
+    """The filter that passes the kinds of a mask."""
+    return Matching() if kinds == 3 else Matching(types=(f"org.example.{kinds}",))
+
+
+class Operators:
+    """Whoever calls the API; one call at a time."""
+
+    def __init__(self, world: World, random: Random) -> None:
+        self._world = world
+        self._random = random
+        self._kinds = 3
+
+    async def subscribe(self, start: Start, kinds: int) -> None:
+        """Make the subscription, until it is there."""
+        world = self._world
+        world.checker.made_anew(kinds)
+        wanted = subscription_of(world.configuration, kinds, start)
+        self._kinds = kinds
+        while True:
+            try:
+                await self._call(lambda node: node.subscribing.create(ANYONE, wanted))
+                return
+            except ConnectionError:
+                await world.pause(0.2)
+            except FairleadError as error:
+                if "already" in str(error):
+                    return
+                await world.pause(0.2)
+
+    async def act(self, what: Operation) -> None:
+        """Do one thing, whatever comes of it."""
+        world = self._world
+        world.say(f"operator: {what}")
+        try:
+            await self._act(what)
+        except (FairleadError, ConnectionError) as error:
+            world.say(f"operator: {what}: {type(error).__name__} {error}")
+
+    async def _act(self, what: Operation) -> None:
+        match what:
+            case "skip":
+                await self._skip()
+            case "retry" | "release":
+                await self.put_right(what)
+            case "filter":
+                await self._filter()
+            case "recreate":
+                await self._recreate()
+            case "pause":
+                await self._call(lambda node: node.subscribing.pause(ANYONE, NAME))
+                await self._world.pause(self._random.random() * 2)
+                await self._call(lambda node: node.subscribing.resume(ANYONE, NAME))
+            case "options":
+                await self._options()
+            case "undo":
+                await self._undo()
+            case _:
+                await self._replay(what)
+
+    async def put_right(self, what: str, state: LaneState | None = None) -> None:
+        """Retry or release all lanes of a state, or some."""
+        random = self._random
+        state = state or cast("LaneState", random.choice(("held", "parked")))
+        if what == "retry":
+            await self._call(lambda node: node.operating.retry(ANYONE, NAME, state=state))
+        else:
+            await self._call(lambda node: node.operating.release(ANYONE, NAME, state=state))
+
+    async def put_all_right(self) -> None:
+        """Resume what was stopped, release what was parked."""
+        for work in (
+            lambda node: node.subscribing.resume(ANYONE, NAME),
+            lambda node: node.operating.release(ANYONE, NAME, state="parked"),
+        ):
+            try:
+                await self._call(work)
+            except (FairleadError, ConnectionError) as error:
+                self._world.say(f"operator: {type(error).__name__} {error}")
+
+    async def _skip(self) -> None:
+        holds = self._world.rows("SELECT partition, key, head_pos FROM hold ORDER BY partition, key")
+        if not holds:
+            return
+        partition, key, head = self._random.choice(holds)
+        lane = self._world.rows(
+            "SELECT pos FROM log WHERE partition = ? AND key = ? AND pos >= ? ORDER BY pos", partition, key, head
+        )
+        position = lane[0][0] if lane else head
+        if self._random.random() < 0.2:
+            position += self._random.choice((-1, 1))
+        await self._call(
+            lambda node: node.operating.skip(ANYONE, NAME, key=key, position=position, reason="simulated")
+        )
+
+    async def _undo(self) -> None:
+        skips = self._world.rows("SELECT partition, key, pos FROM skip ORDER BY partition, pos")
+        if skips:
+            partition, key, position = self._random.choice(skips)
+            await self._send_back(ReplayRequest(position=(partition, position), key=key))
+
+    async def _filter(self) -> None:
+        world, kinds = self._world, self._random.choice((1, 2, 3))
+        found = await self._call(lambda node: node.subscribing.get(ANYONE, NAME))
+        world.checker.filter_asked(kinds)
+        put = await self._call(
+            lambda node: node.subscribing.create(
+                ANYONE, replace(found, matching=matching_of(kinds)), replace=True
+            )
+        )
+        world.say(f"filter {kinds} {'pending' if put.pending else 'in force'}")
+        if not put.pending:
+            self._kinds = kinds
+            world.checker.filter_in_force(kinds)
+
+    async def _options(self) -> None:
+        """Change something that needs no filter: the request, say."""
+        found = await self._call(lambda node: node.subscribing.get(ANYONE, NAME))
+        options = replace(found.options, concurrency=self._random.choice((1, 2, 6)))
+        await self._call(
+            lambda node: node.subscribing.create(ANYONE, replace(found, options=options), replace=True)
+        )
+
+    async def _recreate(self) -> None:
+        await self._call(lambda node: node.subscribing.delete(ANYONE, NAME))
+        start = Start(self._random.choice(("now", "beginning")))
+        await self.subscribe(start, self._random.choice((1, 2, 3)) if self._world.configuration.filters else 3)
+
+    async def _replay(self, what: Operation) -> None:
+        world, random = self._world, self._random
+        log = world.rows("SELECT partition, pos, key, source, id, accepted_at FROM log ORDER BY partition, pos")
+        if not log:
+            return
+        partition, position, key, source, id, accepted_at = random.choice(log)
+        request = ReplayRequest(position=(partition, position))
+        if what == "replay-key":
+            request = replace(request, key=key)
+        elif what == "replay-time":
+            request = ReplayRequest(time=accepted_at, key=random.choice((None, key)))
+        elif what == "replay-event":
+            request = ReplayRequest(event=(source, id), key=random.choice((None, key)))
+        await self._send_back(request)
+
+    async def _send_back(self, request: ReplayRequest) -> None:
+        replayed = await self._call(lambda node: node.operating.replay(ANYONE, NAME, request))
+        self._world.say(f"replayed {replayed}")
+        self._world.checker.replayed(
+            replayed.generation, [(one.partition, one.first, one.last) for one in replayed.channels], request.key
+        )
+
+    async def _call(self, work: Callable[[Node], Awaitable[_T]]) -> _T:
+        relay = self._world.owner
+        node = None if relay is None else relay.node
+        if relay is None or node is None:
+            raise ConnectionError("no relay serves")
+        return await relay.call(lambda: work(node))

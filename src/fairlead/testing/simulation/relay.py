@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One relay process: the real node over the real store and transport, mortal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import TypeVar
+
+from fairlead.core.egress import EgressPolicy
+from fairlead.drivers.http_client import HttpClient
+from fairlead.engine.node import Node
+from fairlead.engine.settings import Breaker, EngineSettings, Limits, Retention
+from fairlead.errors import FairleadError
+from fairlead.ports import Answer, Delivery
+from fairlead.stores.sqlite import SqliteStore
+from fairlead.telemetry import Telemetry
+from fairlead.testing.simulation.checker import Checker
+from fairlead.testing.simulation.configurations import Configuration
+from fairlead.testing.simulation.disk import Disk, FaultyConnection, free_bytes
+from fairlead.testing.simulation.loop import Process, SimulatedLoop, where
+from fairlead.testing.simulation.network import Network, Wire
+from fairlead.transports.http import HttpSender
+
+T = TypeVar("T")
+BEGIN = 1_795_000_000.0
+"""Unix seconds at the loop's 0."""
+
+
+class SimulatedClock:
+    """The loop's time; the wall clock may be set.
+
+    Attributes:
+        set_by: how far the wall clock was set, in seconds.
+    """
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self.set_by = 0.0
+        self._loop = loop
+
+    def now(self) -> float:
+        return BEGIN + self._loop.time() + self.set_by
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+
+class SharedStore(SqliteStore):
+    """A store that says that several nodes share it, and does not mind if they do."""
+
+    shared = True
+
+    def look_again(self) -> None:
+        """Another node may have appended: its heads are ours."""
+        rows = self.connection.execute("SELECT pos FROM partition_head ORDER BY partition")
+        self._writer._heads = [pos for (pos,) in rows]
+
+
+class WatchedSender(HttpSender):
+    """The real transport; tells the checker what goes out."""
+
+    def __init__(self, wire: Wire, clock: SimulatedClock, relay: Relay) -> None:
+        client: HttpClient = wire  # type: ignore[assignment]  # a wire is a client as far as sending goes
+        super().__init__(client, EgressPolicy((), loopback_allowed=True), clock, origin="relay.example")
+        self._relay = relay
+
+    async def send(self, delivery: Delivery) -> Answer:
+        """As `HttpSender.send`."""
+        relay = self._relay
+        relay.checker.sending(self, relay.name, delivery)
+        places = [f"{one.entry.position}<{one.prev}" for one in delivery.parcels]
+        fence = delivery.fence
+        head = f"{fence.channel.partition}:{','.join(places) or 'fence'}"
+        relay.say(f"sends {head} generation {fence.generation} epoch {fence.epoch} floor {delivery.floor}")
+        try:
+            answer = await super().send(delivery)
+        finally:
+            relay.checker.landed(self, delivery)
+        relay.say(f"hears {head} {' '.join(_word(answer, index) for index in range(len(answer.outcomes)))}")
+        return answer
+
+
+def _word(answer: Answer, index: int) -> str:
+    outcome = answer.outcomes[index]
+    return f"{outcome.kind}({outcome.status},{outcome.applied})"
+
+
+class Relay:
+    """One incarnation of one node, from its start to its death.
+
+    Attributes:
+        alive: it was neither killed nor stopped.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        loop: SimulatedLoop,
+        connection: FaultyConnection,
+        network: Network,
+        checker: Checker,
+        *,
+        configuration: Configuration,
+        random: Random,
+        say: Callable[[str], None],
+    ) -> None:
+        self.name = name
+        self.checker = checker
+        self.process = Process(name)
+        self.clock = SimulatedClock(loop)
+        self._loop = loop
+        self._connection = connection
+        self._network = network
+        self._configuration = configuration
+        self._random = random
+        self._say = say
+        self.node: Node | None = None
+        self._store: SqliteStore | None = None
+
+    def say(self, what: str) -> None:
+        """Put a line in the trace."""
+        self._say(f"{self.name} {what}")
+
+    @property
+    def alive(self) -> bool:
+        return self.process.alive
+
+    async def start(self) -> None:
+        """Open the store, take everything over, serve. Raises what a real start would."""
+        await self.call(self._start, lossless=True)
+
+    async def _start(self) -> None:
+        random, connection = self._random, self._connection
+        kind = SharedStore if self._configuration.zombie else SqliteStore
+        disk = Disk(random)
+        store = kind.open(
+            connection=connection,
+            executor=disk,
+            partitions=self._configuration.partitions,
+            free_bytes=lambda: free_bytes(connection),
+            now=self.clock.now,
+        )
+        self._store = store
+        if isinstance(store, SharedStore):
+            disk.before = store.look_again
+        node = Node(
+            store,
+            WatchedSender(Wire(self._network), self.clock, self),
+            self.clock,
+            settings(self._configuration),
+            random=Random(random.random()),
+            telemetry=Telemetry(),
+            random_bytes=random.randbytes,
+            owner=self.name,
+        )
+        await node.start()
+        self.node = node
+        self.say("serves")
+
+    async def call(self, work: Callable[[], Awaitable[T]], *, lossless: bool = False) -> T:
+        """Have the relay do something for somebody outside of it.
+
+        Raises:
+            ConnectionError: it died, or its answer was lost; it may have been done or not.
+            What `work` raises.
+        """
+        answer: asyncio.Future[T] = self._loop.create_future()
+        if not self.alive:
+            raise ConnectionError(f"{self.name} is down")
+        self.process.calls.add(answer)
+
+        async def work_and_tell() -> None:
+            try:
+                result = await work()
+            except Exception as error:
+                if not isinstance(error, FairleadError):
+                    self._loop.defects.append(f"a call ended with {error!r}{where(error)}")
+                if not answer.done():
+                    answer.set_exception(error)
+            else:
+                if not answer.done():
+                    answer.set_result(result)
+
+        self._loop.spawn(self.process, work_and_tell())
+        try:
+            result = await answer
+        finally:
+            self.process.calls.discard(answer)
+        if not lossless and self._random.random() < self._network.weather.lost_answer:
+            raise ConnectionError("the answer was lost")
+        return result
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        self.say("is killed")
+        self._loop.kill(self.process)
+        if self._store is not None:
+            self._store.abandon()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Stop as on SIGTERM, then die."""
+        node = self.node
+        assert node is not None
+        try:
+            await self.call(lambda: node.stop(grace_seconds), lossless=True)
+        finally:
+            if self.alive:
+                self.kill()
+
+
+def settings(configuration: Configuration) -> EngineSettings:
+    """The engine's numbers, small, so that little time does much."""
+    return EngineSettings(
+        limits=Limits(request_timeout_seconds=3.0),
+        retention=Retention(
+            keep_seconds=6.0,
+            max_age_seconds=configuration.max_age_seconds,
+            attempts_seconds=5.0,
+            sweep_seconds=2.0,
+        ),
+        breaker=Breaker(failures=4, probe_every_seconds=0.4, probe_max_seconds=2.0),
+        slow_after_seconds=0.3,
+        read_ahead=5,
+        grace_seconds=1.0,
+    )

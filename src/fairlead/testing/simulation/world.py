@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One simulated world: relays on one database, a network, a receiver, publishers, operators, and chaos.
+
+First everything goes wrong for a while; then the faults heal, and everything owed must get through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from fairlead.core.subscription import Start
+from fairlead.errors import FairleadError
+from fairlead.testing.simulation.chaos import Chaos
+from fairlead.testing.simulation.checker import Checker, Strictness, Violation
+from fairlead.testing.simulation.configurations import Configuration
+from fairlead.testing.simulation.disk import new_database
+from fairlead.testing.simulation.inbox import SimulatedInbox
+from fairlead.testing.simulation.loop import Process, SimulatedLoop
+from fairlead.testing.simulation.network import CALM, Network
+from fairlead.testing.simulation.operators import NAME, Operators
+from fairlead.testing.simulation.publishers import Publisher
+from fairlead.testing.simulation.receivers import (
+    Handler,
+    LibraryReceiver,
+    OutsideReceiver,
+    PlainReceiver,
+    Receiver,
+    Temper,
+)
+from fairlead.testing.simulation.relay import BEGIN, Relay
+
+HEALING_SECONDS = 120.0
+
+
+@dataclass(slots=True)
+class Switches:
+    """What a mutant changes in the world rather than in the code; see `mutants`."""
+
+    key_locked: bool = True
+    on_world: Callable[[World], None] | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one run."""
+
+    seed: int
+    violation: str | None
+    story: list[str] = field(default_factory=list)
+    steps: int = 0
+    seconds: float = 0.0
+
+
+class World:
+    """One run. `play` it once."""
+
+    def __init__(self, seed: int, configuration: Configuration, *, switches: Switches | None = None) -> None:
+        self.random = Random(seed)
+        self.configuration = configuration
+        self.switches = switches or Switches()
+        self.story: list[str] = []
+        self.violation: str | None = None
+        self.loop = SimulatedLoop(self._fork())
+        plain = configuration.receiver in ("plain", "pos")
+        strictness = Strictness(
+            once=configuration.receiver != "plain",
+            outside=configuration.receiver == "ext",
+            regress=configuration.regress,
+            before_next=plain and not configuration.lazy and configuration.batch == 1,
+        )
+        self.checker = Checker(NAME, strictness, self._violated)
+        self.connection = new_database()
+        self.connection.committed = lambda: self.checker.committed(self.connection)
+        self.temper = Temper()
+        self.network = Network(self.loop, self._fork(), self._receiver().serve)
+        self.relays: list[Relay] = []
+        self.operators = Operators(self, self._fork())
+        self.publishers: list[Publisher] = []
+        self.calm = False
+
+    def _fork(self) -> Random:
+        return Random(self.random.random())
+
+    def _receiver(self) -> Receiver:
+        handler = Handler(self._fork(), self.temper, self._applied)
+        inbox = SimulatedInbox(lambda: BEGIN + self.loop.time(), locking=self.switches.key_locked)
+        match self.configuration.receiver:
+            case "lib":
+                return LibraryReceiver(handler, inbox)
+            case "ext":
+                return OutsideReceiver(handler, inbox)
+            case kind:
+                return PlainReceiver(handler, careful=kind == "pos")
+
+    # -- what everybody uses ---------------------------------------------------------------------------
+
+    def say(self, what: str) -> None:
+        """Put a line in the story."""
+        self.story.append(f"{self.loop.time():9.4f} {what}")
+
+    def rows(self, sql: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """What the database holds."""
+        return self.connection.execute(sql, arguments).fetchall()
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    @property
+    def owner(self) -> Relay | None:
+        """The relay that owns the partitions, if it lives."""
+        living = [relay for relay in self.relays if relay.alive and relay.name == self.checker.owner]
+        return living[-1] if living and living[-1].node is not None else None
+
+    def _violated(self, what: str) -> None:
+        self.say(f"VIOLATION {what}")
+        self.violation = self.violation or what
+
+    def _applied(self, stamps: Any, key: str) -> None:
+        self.say(f"applied {stamps.channel.partition}:{stamps.pos} generation {stamps.generation}")
+        self.checker.applied(stamps, key)
+
+    # -- relays ----------------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Start one more relay; it takes every partition."""
+        relay = Relay(
+            f"relay-{len(self.relays)}", self.loop, self.connection, self.network, self.checker,
+            configuration=self.configuration, random=self._fork(), say=self.say,
+        )  # fmt: skip
+        self.relays.append(relay)
+        try:
+            await relay.start()
+        except (FairleadError, ConnectionError) as error:
+            self.say(f"{relay.name} cannot start: {error}")
+            if relay.alive:
+                relay.kill()
+
+    async def guard(self) -> None:
+        """What a service manager does: start again what is down or has failed, now and then."""
+        while True:
+            await asyncio.sleep(self.random.random() * 0.5)
+            owner = self.owner
+            if owner is not None and owner.node is not None and owner.node.failed.is_set():
+                owner.kill()
+            if self.owner is None and (self.configuration.late or not self.network.under_way):
+                for relay in self.relays:
+                    if relay.alive and not self.configuration.zombie:
+                        relay.kill()
+                await self.serve()
+
+    # -- the run ---------------------------------------------------------------------------------------
+
+    def play(self) -> Outcome:
+        """Run it all; never raises for what the relay does."""
+        logging.disable(logging.CRITICAL)
+        try:
+            self.loop.run(self._play())
+        except Violation:
+            pass
+        except Exception as error:  # a defect of the relay, or of the simulation
+            self._violated(f"DEFECT {type(error).__name__}: {error}")
+        finally:
+            logging.disable(logging.NOTSET)
+        if self.violation is None and self.loop.defects:
+            self._violated(f"DEFECT {self.loop.defects[0]}")
+        self.connection.committed = None
+        self.connection.close()
+        return Outcome(self.random.randrange(1), self.violation, self.story, self.loop.steps, self.loop.time())
+
+    async def _play(self) -> None:
+        if self.switches.on_world is not None:
+            self.switches.on_world(self)
+        await self.serve()
+        kinds = self.random.choice((1, 2, 3)) if self.configuration.filters else 3
+        await self.operators.subscribe(Start("beginning"), kinds)
+        self.publishers = [Publisher(self, self._fork(), number) for number in range(2)]
+        chaos = Chaos(self, self._fork())
+        work = [self._live(self.guard()), *(self._live(one.publish()) for one in self.publishers)]
+        turmoil = [self._live(chaos.rage()), self._live(chaos.meddle())]
+        await self._until(self.configuration.chaos_seconds)
+        for task in turmoil:
+            task.cancel()
+        await asyncio.wait(turmoil)
+        await self._heal(chaos)
+        for task in work:
+            task.cancel()
+        await asyncio.wait(work)
+
+    def _live(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self.loop.spawn(Process("outside"), work)
+
+    async def _until(self, seconds: float) -> None:
+        end = self.loop.time() + seconds
+        while self.loop.time() < end:
+            await asyncio.sleep(0.25)
+            self._stop_at_violation()
+
+    def _stop_at_violation(self) -> None:
+        if self.loop.defects:
+            self._violated(f"DEFECT {self.loop.defects[0]}")
+        if self.violation is not None:
+            raise Violation(self.violation)
+
+    async def _heal(self, chaos: Chaos) -> None:
+        """Faults end (one key may stay poisoned); everything owed must get through."""
+        self.say("everything heals")
+        self.calm = True
+        self.network.weather = CALM
+        chaos.heal()
+        until = self.loop.time() + HEALING_SECONDS
+        left: list[str] = ["nothing was looked at"]
+        while self.loop.time() < until:
+            await self._until(1.0)
+            await self.operators.put_all_right()
+            if all(one.done for one in self.publishers):
+                left = self.checker.outstanding(self.temper.poison)
+                if not left:
+                    await self._look_over()
+                    return
+        self._violated(f"LIVE {left[0]}")
+
+    async def _look_over(self) -> None:
+        """A clean stop leaves a sound store."""
+        owner = self.owner
+        if owner is not None and owner.node is not None:
+            damages = await owner.call(owner.node.store.check, lossless=True)
+            if damages:
+                self._violated(f"STORE {damages[0]}")
+            await owner.stop(1.0)
+        self._stop_at_violation()
