@@ -259,6 +259,14 @@ def test_every_missing_attribute_is_named() -> None:
     assert [fault.pointer for fault in refused(b"{}").faults] == ["/id", "/source", "/specversion", "/type"]
 
 
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"9" * 5000])
+def test_attributes_that_no_number_holds_are_refused(number: bytes) -> None:
+    text = json.dumps(REQUIRED).encode()[:-1] + b',"subject":"x","count":' + number + b"}"
+    (fault,) = refused(text).faults
+    assert fault.pointer == "/count"
+    assert fault.hint == "write such a number as a string"
+
+
 def test_attributes_that_nest_beyond_measure_are_refused() -> None:
     text = json.dumps(REQUIRED).encode()[:-1] + b',"a":' + b"[" * 500 + b"]" * 500 + b"}"
     assert refused(text).status == 400

@@ -146,7 +146,7 @@ def _decode(text: bytes) -> Event:
     data, encoded = members.pop("data", None), members.pop("data_base64", None)
     try:
         attributes = {name: _read(value) for name, value in members.items()}
-    except (ValueError, RecursionError):
+    except (msgspec.DecodeError, RecursionError):
         raise _unreadable(members) from None
     payload, form = payload_in_json(data, encoded, attributes.get("datacontenttype"))
     try:
@@ -165,18 +165,19 @@ def _decode(text: bytes) -> Event:
     return Event.of(attributes, payload, form)
 
 
-def _unreadable(members: Mapping[str, msgspec.Raw]) -> Problem:
-    """The problem of attributes that are JSON but have no value: numbers out of range, endless nesting."""
+def _unreadable(members: Mapping[str, msgspec.Raw]) -> InvalidEvent:
+    """The problem of attributes that are JSON and yet no value: numbers out of range, endless nesting."""
     faults = []
     for name, value in members.items():
         try:
             _read(value)
-        except RecursionError:
-            faults.append(Fault(pointer=pointer_to(name), detail="must be a string, an integer or a boolean"))
-        except ValueError:
-            hint = "write a number that large as a string"
-            faults.append(Fault(pointer=pointer_to(name), detail="must be an integer of 32 bits", hint=hint))
-    return InvalidEvent(f"{(faults[0].pointer or '')[1:]} {faults[0].detail}", faults=faults)
+        except (msgspec.DecodeError, RecursionError):
+            what, hint = (
+                "must be a string, an integer of 32 bits or a boolean",
+                "write such a number as a string",
+            )
+            faults.append(Fault(pointer=pointer_to(name), detail=what, hint=hint))
+    return InvalidEvent(f"an attribute {faults[0].detail}", faults=faults)
 
 
 def _check_size(size_bytes: int, limit_bytes: int | None) -> None:
