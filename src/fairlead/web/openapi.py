@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
+from fairlead import __version__
 from fairlead import errors as e
 from fairlead.core.problem import MEDIA_TYPE
 from fairlead.errors import Problem
@@ -43,7 +43,7 @@ def openapi_document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Fairlead",
-            "version": version("fairlead"),
+            "version": __version__,
             "summary": "Ordered, durable, authenticated notifications between the components of a platform",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
