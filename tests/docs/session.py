@@ -23,6 +23,7 @@ from tests.docs.pages import NOT_RUN, ROOT, Block
 
 DEADLINE_SECONDS = 60.0
 SERVERS = re.compile(r"(\S*/)?(make run|fairlead (serve|listen))\b(?!.*--count)")
+ELLIPSIS = re.compile(r" ?… ?")
 RELAY = re.compile(r"^\$ (make run|fairlead serve)", re.MULTILINE)
 
 
@@ -59,6 +60,12 @@ class Running:
                 raise AssertionError(f"$ {self.command}\nexpected {expected}\nsaid {self.lines}")
             self._reader.join(0.02)
 
+    def end(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+
     def stop(self) -> int:
         """Ctrl-C; return what it exits with."""
         if self.process.poll() is None:
@@ -66,10 +73,7 @@ class Running:
         try:
             return self.process.wait(DEADLINE_SECONDS)
         finally:
-            if self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
-            self._reader.join()
+            self.end()
 
 
 class Session:
@@ -154,7 +158,7 @@ class Session:
         path.write_text(text)
         if "serve_forever" in text:
             self._serve(f"python {path.name} 0", ["listening on …"])
-            self._running.pop().process.kill()
+            self._running.pop().end()
         else:
             self._run([sys.executable, path.name])
 
@@ -180,9 +184,8 @@ class Session:
 def seen_in_order(expected: Sequence[str], said: Sequence[str]) -> bool:
     """Whether each expected line is matched by a line, in this order; `…` matches anything."""
     lines = iter([" ".join(line.split()) for line in said])
-    wanted = [
-        re.compile(".*".join(map(re.escape, " ".join(one.split()).split("…")))) for one in expected if one
-    ]
+    plain = [" ".join(one.split()) for one in expected if one]
+    wanted = [re.compile(".*".join(map(re.escape, ELLIPSIS.split(one)))) for one in plain]
     return all(any(one.fullmatch(line) for line in lines) for one in wanted)
 
 

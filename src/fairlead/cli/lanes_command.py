@@ -87,7 +87,7 @@ def _act(verb: str, past: str, doc: str) -> None:
 
 
 def _affected(past: str) -> Callable[[dict[str, Any]], None]:
-    return lambda answer: output.say(f"{past} {answer['affected']} lanes")
+    return lambda answer: output.say(f"{past} {output.counted(answer['affected'], 'lane')}")
 
 
 _act("retry", "retried", "Try the head now; state and schedule stay if it fails.")

@@ -32,7 +32,7 @@ class Listener:
         show: called for every event that is taken, one at a time.
         secrets: deliveries must be signed with one of them; empty takes everything.
         fail: the share of deliveries to answer with 503, to see them come again.
-        library: answer as the receiver library does, with an inbox in the file `inbox` (None: a temporary one).
+        library: answer as the receiver library does, with an inbox in `inbox` (None: a temporary file).
     """
 
     show: Show

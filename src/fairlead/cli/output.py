@@ -87,6 +87,11 @@ def fault_line(fault: Mapping[str, Any]) -> str:
     return f"{index}{where}{': ' if where else ''}{fault.get('detail', '')}{hint}"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "-"

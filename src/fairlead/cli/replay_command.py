@@ -47,7 +47,9 @@ def command(
         body["key"] = key
 
     def replayed(answer: dict[str, Any]) -> None:
-        output.say(f"replaying {answer['events']} events to {name} in generation {answer['generation']}")
+        output.say(
+            f"replaying {output.counted(answer['events'], 'event')} to {name} in generation {answer['generation']}"
+        )
         for channel in answer["channels"]:
             output.say(f"  partition {channel['partition']}: {channel['from']} to {channel['to']}")
 

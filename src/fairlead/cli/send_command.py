@@ -156,7 +156,9 @@ def _send_all(caller: Caller, events: Iterable[tuple[int, bytes]], *, size: int 
         output.document({"accepted": accepted})
     else:
         duplicates = sum(one["duplicate"] for one in accepted)
-        output.say(f"accepted {len(accepted)} events ({duplicates} of them the relay had already)")
+        output.say(
+            f"accepted {output.counted(len(accepted), 'event')} ({duplicates} of them the relay had already)"
+        )
 
 
 def _batches(events: Iterable[tuple[int, bytes]]) -> Iterator[tuple[list[int], bytes]]:
