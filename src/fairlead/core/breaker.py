@@ -38,6 +38,8 @@ class Breaker:
             return closed
         self._streak += 1
         self.tripped.add(key)
+        if self.is_open and now < self.probe_at:
+            return False  # it was under way when the breaker opened: no probe
         if self.is_open:
             self._wait_seconds = min(self._wait_seconds * 2, self.probe_max_seconds)
             self.probe_at = now + self._wait_seconds
