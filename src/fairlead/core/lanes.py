@@ -80,9 +80,21 @@ class Lanes:
         self.storable = True
         self._settling = Settling(options, self.queues, self.holds, breaker)
         self._paging = Paging(self.queues, self.holds, self._settling, breaker)
-        self._settled = settled or {}
+        self._settled = {} if settled is None else settled
         self._done = state.progress.done
         self._read_ahead = read_ahead
+        self._pass_settled(now)
+
+    def _pass_settled(self, now: float) -> None:
+        """Holds whose head was settled, though the store does not know it yet, begin behind it."""
+        for key, position in self._settled.items():
+            held = self.holds.get(key)
+            if held is not None and held.head_pos <= position:
+                self.holds.advance(held, position + 1)
+                held.ready_at = held.since = now
+                self._settling.paging.append(held)
+                self._settling.wait(key)
+                self.changed = True
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -113,7 +125,10 @@ class Lanes:
         if not again:
             self.scan_pos = position
         self.changed = True
-        if not wanted or entry.key in self.holds or position <= self._settled.get(entry.key, 0):
+        if not wanted or entry.key in self.holds:
+            return
+        if position <= self._settled.get(entry.key, 0):
+            self._settling.wait(entry.key)
             return
         if again and self._was_done(position):
             return

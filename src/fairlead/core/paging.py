@@ -43,8 +43,9 @@ class Paging:
         wanted: list[Held] = []
         paging = self._settling.paging
         while paging and len(wanted) < limit:
-            held = self._holds.get(paging.popleft())
-            if held is not None and not held.paging and not held.loaded and held.skip is None:
+            held = paging.popleft()
+            still_there = self._holds.get(held.key) is held
+            if still_there and not held.paging and not held.loaded and held.skip is None:
                 held.paging = True
                 wanted.append(held)
         if self._breaker.is_open:
@@ -75,7 +76,7 @@ class Paging:
             self._queues.enlist(page.key)
         else:
             held.head_pos = max(held.head_pos, complete_to + 1)
-            self._settling.paging.append(page.key)
+            self._settling.paging.append(held)
         self._holds.put(held)
 
     def failed(self, page: Page, now: float) -> None:

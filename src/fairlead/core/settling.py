@@ -40,13 +40,13 @@ class Settling:
     """Applies outcomes to lanes.
 
     `waiting` are the keys that wait for the next flush, `hurry` says that one of them has something to send;
-    `paging` are those whose hold wants its next page now.
+    `paging` are the holds that want their next page now.
     """
 
     def __init__(self, options: DeliveryOptions, queues: Queues, holds: Holds, breaker: Breaker) -> None:
         self.waiting: list[str] = []
         self.hurry = False
-        self.paging: deque[str] = deque()
+        self.paging: deque[Held] = deque()
         self.options = options
         self._queues = queues
         self._holds = holds
@@ -90,10 +90,17 @@ class Settling:
         lane.singly = False
         if held is not None:
             self._holds.advance(held, lane.queue[0].position if lane.queue else up_to + 1)
-        if self.options.ack_persist == "before_next" and not lane.waiting:
+        self.wait(key)
+
+    def wait(self, key: str) -> None:
+        """Something of the key is settled and not stored: with `before_next` the lane waits for the flush."""
+        if self.options.ack_persist != "before_next":
+            return
+        lane = self._queues.lane(key)
+        if not lane.waiting:
             lane.waiting = True
             self.waiting.append(key)
-            self.hurry = self.hurry or bool(lane.queue) or held is not None
+            self.hurry = self.hurry or bool(lane.queue) or key in self._holds
 
     def hold(self, key: str, entry: Entry, now: float) -> Held:
         """The lane's hold from `entry` on, made if it has none; its queue is dropped."""
@@ -120,7 +127,7 @@ class Settling:
             position, held.skip = held.skip.position, None
             self._holds.advance(held, position + 1)
             held.ready_at = held.since = now
-            self.paging.append(held.key)
+            self.paging.append(held)
 
     def _note(self, key: str, outcome: Outcome, now: float) -> None:
         others = len(self._queues) - (key in self._queues) + len(self._holds) - (key in self._holds)
@@ -226,6 +233,6 @@ class Settling:
         if held is not None and held.state == "held" and held.last is None and held.skip is None:
             lane = self._queues.get(key)
             if lane is None or not lane.queue:
-                self.paging.append(key)
+                self.paging.append(held)
         self._queues.enlist(key)
         self._queues.tidy(key)

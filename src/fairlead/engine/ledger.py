@@ -73,7 +73,7 @@ class Ledger:
         """The flush is on disk: the lanes go on; the keys of the skips that now count."""
         snapshot = self._take()
         for key, position in self._written.items():
-            if self.settled.get(key) == position:
+            if self.settled.get(key) == position <= snapshot.progress.scan_pos:
                 del self.settled[key]
         lanes.stored(snapshot, now)
         return tuple(skip.key for skip in snapshot.skips)
