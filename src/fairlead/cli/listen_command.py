@@ -142,7 +142,8 @@ def _shown(
 
 def _summed_up(listener: Listener, subscribed: str | None) -> int:
     faults = listener.order.faults
-    counts = f"{output.counted(listener.taken, 'event')}, {listener.failed} failed on request, {listener.refused} refused"
+    taken = output.counted(listener.taken, "event")
+    counts = f"{taken}, {listener.failed} failed on request, {listener.refused} refused"
     output.note(f"{counts}, order {'broken' if faults else 'kept'}")
     for fault in faults[:20]:
         output.note(f"  {fault}")

@@ -47,9 +47,8 @@ def command(
         body["key"] = key
 
     def replayed(answer: dict[str, Any]) -> None:
-        output.say(
-            f"replaying {output.counted(answer['events'], 'event')} to {name} in generation {answer['generation']}"
-        )
+        events = output.counted(answer["events"], "event")
+        output.say(f"replaying {events} to {name} in generation {answer['generation']}")
         for channel in answer["channels"]:
             output.say(f"  partition {channel['partition']}: {channel['from']} to {channel['to']}")
 
