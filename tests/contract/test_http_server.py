@@ -200,6 +200,20 @@ def test_an_answer_is_not_lost_when_the_body_was_not_read() -> None:
     play(scene())
 
 
+@pytest.mark.parametrize("head", [b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close", b"POST /a HTTP/1.0"])
+def test_the_last_answer_of_a_connection_is_not_lost_either(head: bytes) -> None:
+    async def scene() -> None:
+        async with serving(refusing) as server, connected(server) as client:
+            await client.say(head + b"\r\nContent-Length: 3000000\r\n\r\n")
+            await client.say(b"x" * 2_000_000)
+            status, headers, _ = await client.hear()
+            assert (status, headers["connection"]) == (413, "close")
+            await client.say(b"x" * 1_000_000 + GET % 666)
+            assert await client.until_closed() == b""
+
+    play(scene())
+
+
 def test_a_body_that_nobody_reads_is_not_read_for_ever() -> None:
     async def scene() -> None:
         limits = ServerLimits(unread_bytes=100_000)

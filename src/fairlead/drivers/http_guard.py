@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import http
-from dataclasses import dataclass
+from collections.abc import Callable
 from enum import IntEnum
+from typing import cast
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fairlead.drivers.http_connections import Connections
+from fairlead.drivers.http_limits import ServerLimits
 from fairlead.drivers.http_refusal import overloaded, rendered
 from fairlead.errors import HeadersTooLarge, InvalidHeader, Problem, RequestTimeout
 
@@ -26,28 +28,19 @@ LINGER_SECONDS = 2.0
 _OFFER = (b"upgrade", b"http2-settings")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerLimits:
-    """What one connection, and all together, may take.
-
-    Attributes:
-        header_bytes, headers: the request line with all headers; beyond either 431.
-        request_timeout_seconds: for the headers, and again for the body, to arrive; beyond it 408.
-        connections: further ones get 503 for each request, and beyond twice as many are dropped unheard.
-        unread_bytes: of a body that the app did not want are thrown away, so that its answer arrives.
-    """
-
-    header_bytes: int = 64 * 1024
-    headers: int = 100
-    request_timeout_seconds: float = 30.0
-    connections: int = 1024
-    unread_bytes: int = 16 * 1024 * 1024
-
-
 class Stage(IntEnum):
     """How far the request that is being read has come."""
 
     SILENT, HEAD, BODY, READ, REFUSED = range(5)
+
+
+class _Parting:
+    """What an answer is written to after which the connection closes."""
+
+    def __init__(self, transport: asyncio.Transport, part: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = part
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -168,6 +161,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         super().on_headers_complete()
         self._stage = Stage.BODY
+        if not self.cycle.keep_alive:
+            self.cycle.transport = cast(asyncio.Transport, _Parting(self.transport, self._part))
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
@@ -186,6 +181,13 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._deferred is not None and not self.pipeline and self.cycle.response_complete:
             self._send_refusal(self._deferred)
+
+    def _part(self) -> None:
+        """The last answer of the connection is written; its request may not be read to its end."""
+        if self._stage is Stage.BODY:
+            self._linger()
+        else:
+            self.transport.close()
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
@@ -225,6 +227,11 @@ class GuardedProtocol(HttpToolsProtocol):
         head = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}".encode()]
         head += [name + b": " + value for name, value in (*self.server_state.default_headers, *headers)]
         self.transport.write(b"\r\n".join([*head, b"", body]))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Say no more, throw away what comes, close soon."""
+        self._stage = Stage.REFUSED
         self._stop_watching()
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
