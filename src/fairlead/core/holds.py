@@ -15,6 +15,9 @@ from fairlead.core.channel import Hold, HoldState, Skip
 from fairlead.core.outcome import Outcome
 
 
+FEW = 256
+
+
 @dataclass(slots=True)
 class Held:
     """One held, parked or slow lane. Times are monotonic seconds.
@@ -53,6 +56,7 @@ class Holds:
         self._by_key: dict[str, Held] = {}
         self._timers: list[tuple[float, str]] = []
         self._heads: list[tuple[int, str]] = []
+        self._most_timers = self._most_heads = FEW
 
     def __contains__(self, key: str) -> bool:
         return key in self._by_key
@@ -86,9 +90,9 @@ class Holds:
         self._by_key[held.key] = held
         self.dirty.add(held.key)
         self.released.discard(held.key)
-        heapq.heappush(self._heads, (held.head_pos, held.key))
+        self._note_head(held)
         if held.state == "held" and not held.loaded:
-            heapq.heappush(self._timers, (held.ready_at, held.key))
+            self._set_timer(held, held.ready_at)
 
     def advance(self, held: Held, head_pos: int) -> None:
         """The lane's head has moved on; its failures are forgotten."""
@@ -96,11 +100,11 @@ class Holds:
         held.attempt, held.last, held.last_at, held.poked = 0, None, None, False
         held.state = "held"
         self.dirty.add(held.key)
-        heapq.heappush(self._heads, (held.head_pos, held.key))
+        self._note_head(held)
 
     def wake(self, held: Held, at: float) -> None:
         """Let a hold's page be asked for at `at`, whatever its schedule."""
-        heapq.heappush(self._timers, (at, held.key))
+        self._set_timer(held, at)
         held.ready_at = min(held.ready_at, at) if held.state == "held" and not held.poked else held.ready_at
 
     def release(self, key: str) -> None:
@@ -108,6 +112,24 @@ class Holds:
         del self._by_key[key]
         self.dirty.discard(key)
         self.released.add(key)
+
+    def _note_head(self, held: Held) -> None:
+        heapq.heappush(self._heads, (held.head_pos, held.key))
+        if len(self._heads) > self._most_heads:  # outdated ones stay as long as one lane's head is lower
+            self._heads = [(one.head_pos, one.key) for one in self]
+            heapq.heapify(self._heads)
+            self._most_heads = 2 * len(self._heads) + FEW
+
+    def _set_timer(self, held: Held, at: float) -> None:
+        heapq.heappush(self._timers, (at, held.key))
+        if len(self._timers) > self._most_timers:
+            self._timers = [timer for timer in set(self._timers) if self._may_matter(timer)]
+            heapq.heapify(self._timers)
+            self._most_timers = 2 * len(self._timers) + FEW
+
+    def _may_matter(self, timer: tuple[float, str]) -> bool:
+        held = self._by_key.get(timer[1])
+        return held is not None and (held.poked or held.ready_at <= timer[0])
 
     def lowest_head(self) -> int | None:
         """The lowest `head_pos` of all holds; None without holds."""
