@@ -45,7 +45,7 @@ build: $(DEV_STAMP) ## the wheel and the source archive, in dist/
 	$(BIN)/python -m build --no-isolation
 
 changelog: $(DEV_STAMP) ## gather the fragments of changelog.d into CHANGELOG.md
-	$(BIN)/towncrier build --yes
+	$(BIN)/towncrier build --yes --version "$$($(BIN)/fairlead --version | cut -d ' ' -f 3)"
 
 docs: $(DEV_STAMP) ## write the generated reference pages anew
 	$(BIN)/python scripts/write_reference.py

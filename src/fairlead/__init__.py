@@ -10,14 +10,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from fairlead.version import __version__
+
 if TYPE_CHECKING:
     from fairlead.core.event import Event
     from fairlead.embedded import Relay
     from fairlead.errors import EventRefused, FairleadError, OutboxFull, Problem, Reject
     from fairlead.sdk.publisher import Publisher
     from fairlead.sdk.receiver import Receiver
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Event": "fairlead.core.event",

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from fairlead import __version__
 from fairlead.cli import output
 from fairlead.cli.api import RefusedError, UnreachableError
 from fairlead.errors import ConfigError, PortInUse, StoreError
+from fairlead.version import __version__
 
 COMMANDS = {
     "serve": "run the relay",

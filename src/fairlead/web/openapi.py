@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from fairlead import __version__
 from fairlead import errors as e
 from fairlead.core.problem import MEDIA_TYPE
 from fairlead.errors import Problem
+from fairlead.version import __version__
 from fairlead.web.openapi_calls import CALLS, PATH_PARAMETERS, Call
 from fairlead.web.openapi_schemas import SCHEMAS
 from fairlead.web.openapi_words import TEXT, Schema, array, ref
