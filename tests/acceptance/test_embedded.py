@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Relay`: the whole relay in one's own process (interface, section 11)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairlead import Event, FairleadError, Reject, Relay
+from fairlead.errors import EventConflict, ForbiddenSink, InvalidSubscription, NotFound, StoreLocked
+
+DEADLINE_SECONDS = 30.0
+SOON = {"first": "5ms", "max": "20ms"}
+
+
+def event(number: int, key: str = "k", **extensions: Any) -> Event:
+    return Event(str(number), "/orders", "order.changed", key, data={"n": number}, **extensions)
+
+
+class Taker:
+    """A handler that remembers, and can be waited for."""
+
+    def __init__(self, wanted: int) -> None:
+        self.taken: list[int] = []
+        self._wanted = wanted
+        self._all = asyncio.Event()
+
+    async def __call__(self, event: Event) -> None:
+        self.note(event)
+
+    def note(self, event: Event) -> None:
+        self.taken.append(event.data["n"])
+        if len(set(self.taken)) >= self._wanted:
+            self._all.set()
+
+    async def all(self) -> list[int]:
+        await asyncio.wait_for(self._all.wait(), DEADLINE_SECONDS)
+        return self.taken
+
+
+async def until(look: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not await look():
+            await asyncio.sleep(0)
+
+
+def test_a_handler_gets_each_resource_in_order(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with Relay(tmp_path / "relay.db") as relay:
+            taker = Taker(20)
+            await relay.subscribe("all", taker.__call__, source="/orders")
+            receipts = [await relay.publish(event(n, f"k{n % 2}")) for n in range(20)]
+            assert not any(one.duplicate for one in receipts)
+            taken = await taker.all()
+            assert [n for n in taken if n % 2] == list(range(1, 20, 2))
+            assert [n for n in taken if not n % 2] == list(range(0, 20, 2))
+
+    asyncio.run(scene())
+
+
+def test_the_same_event_is_one_event_and_another_under_its_id_is_refused(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with Relay(tmp_path / "relay.db") as relay:
+            first = await relay.publish(event(1))
+            again = await relay.publish(event(1))
+            assert (again.position, again.duplicate) == (first.position, True)
+            with pytest.raises(EventConflict):
+                await relay.publish(Event("1", "/orders", "order.changed", "k", data={"n": 2}))
+
+    asyncio.run(scene())
+
+
+def test_a_failing_handler_gets_the_event_again_before_its_successors(tmp_path: Path) -> None:
+    async def scene() -> None:
+        failures = [RuntimeError("once"), RuntimeError("twice")]
+        async with Relay(tmp_path / "relay.db") as relay:
+            taker = Taker(3)
+
+            async def fails_first(given: Event) -> None:
+                if failures and given.data["n"] == 1:
+                    raise failures.pop()
+                await taker(given)
+
+            await relay.subscribe("s", fails_first, retry=SOON)
+            for number in (1, 2, 3):
+                await relay.publish(event(number))
+            assert await taker.all() == [1, 2, 3]
+
+    asyncio.run(scene())
+
+
+def test_what_a_handler_rejects_is_parked_and_other_resources_go_on(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with Relay(tmp_path / "relay.db") as relay:
+            taker = Taker(1)
+
+            async def rejects(given: Event) -> None:
+                if given.subject == "bad":
+                    raise Reject("not for me")
+                await taker(given)
+
+            await relay.subscribe("s", rejects)
+            await relay.publish(event(1, "bad"))
+            await relay.publish(event(2, "good"))
+            assert await taker.all() == [2]
+
+            async def parked() -> bool:
+                return (await relay.status("s"))["parked_lanes"] == 1
+
+            await until(parked)
+
+    asyncio.run(scene())
+
+
+def test_what_was_published_before_a_stop_is_delivered_after_the_next_start(tmp_path: Path) -> None:
+    async def scene() -> None:
+        path = tmp_path / "relay.db"
+        async with Relay(path) as relay:
+            await relay.subscribe("s", Taker(1).__call__, retry=SOON)
+            await relay.node.subscribing.pause(_owner(), "s")
+            await relay.publish(event(1))
+        async with Relay(path) as relay:
+            taker = Taker(2)
+            await relay.node.subscribing.resume(_owner(), "s")
+            await relay.publish(event(2))
+            await relay.subscribe("s", taker.__call__, retry=SOON)  # until now nobody handled it: kept
+            assert await taker.all() == [1, 2]
+
+    asyncio.run(scene())
+
+
+def test_a_sync_handler_has_a_thread_of_its_own(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with Relay(tmp_path / "relay.db") as relay:
+            loop, done, threads = asyncio.get_running_loop(), asyncio.Event(), []
+
+            def handle(given: Event) -> None:
+                threads.append(threading.current_thread())
+                loop.call_soon_threadsafe(done.set)
+
+            await relay.subscribe("s", handle)
+            await relay.publish(event(1))
+            await asyncio.wait_for(done.wait(), DEADLINE_SECONDS)
+            assert threads[0] is not threading.main_thread()
+
+    asyncio.run(scene())
+
+
+def test_an_async_handler_that_takes_too_long_is_ended_and_tried_again(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with Relay(tmp_path / "relay.db") as relay:
+            taker, hung = Taker(1), list[str]()
+
+            async def hangs_once(given: Event) -> None:
+                if not hung:
+                    hung.append(given.id)
+                    await asyncio.Event().wait()
+                await taker(given)
+
+            await relay.subscribe("s", hangs_once, timeout="20ms", retry=SOON)
+            await relay.publish(event(1))
+            assert await taker.all() == [1]
+
+    asyncio.run(scene())
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    async def scene() -> None:
+        relay = Relay(tmp_path / "relay.db")
+        with pytest.raises(FairleadError, match="call start"):
+            await relay.publish(event(1))
+        async with relay:
+            with pytest.raises(StoreLocked):
+                await Relay(tmp_path / "relay.db").start()
+            with pytest.raises(InvalidSubscription, match="concurency"):
+                await relay.subscribe("s", Taker(1).__call__, concurency=3)
+            with pytest.raises(ForbiddenSink):
+                await relay.subscribe("s", "http://10.0.0.1/hook")
+            with pytest.raises(NotFound):
+                await relay.unsubscribe("s")
+        await relay.stop()
+
+    asyncio.run(scene())
+
+
+def test_a_relay_in_memory_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        async with Relay(":memory:") as relay:
+            taker = Taker(1)
+            await relay.subscribe("s", taker.__call__, start="beginning")
+            await relay.publish(event(1))
+            assert await taker.all() == [1]
+
+    monkeypatch.chdir(tmp_path)
+    asyncio.run(scene())
+    assert not list(tmp_path.iterdir())
+
+
+def _owner() -> Any:
+    from fairlead.embedded import OWNER
+
+    return OWNER
