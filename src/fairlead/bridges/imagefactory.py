@@ -73,7 +73,7 @@ class ImagefactoryBridge:
         try:
             callback = read_callback(path, body)
         except (MalformedJson, InvalidEvent) as problem:
-            await self._keep(path, headers, body, len(body), _reason(problem))
+            await self._keep(path, headers, redact_blindly(body), None, _reason(problem))
             raise
         return await self._store_callback(principal, callback)
 
@@ -83,7 +83,7 @@ class ImagefactoryBridge:
         """Keep the beginning of a callback that is too large, as a reject. Raises Forbidden."""
         _require(principal)
         reason = f"the body has {size_bytes} bytes; only the first {len(body)} are kept (limits.event_bytes)"
-        await self._keep(path, headers, body, size_bytes, reason)
+        await self._keep(path, headers, redact_blindly(body, cut=True), size_bytes, reason)
 
     async def take_again(self, principal: Principal, reject: Reject) -> Sequence[Appended]:
         """Translate a reject anew; the caller deletes it. Raises as `take`, and keeps nothing."""
@@ -96,27 +96,19 @@ class ImagefactoryBridge:
         async with self._locks[hash(remembered_as) % _LOCKS]:
             note = await self._store.note("imagefactory", remembered_as)
             last = following(callback, None if note is None else msgspec.json.decode(note, type=Last))
-            # Asked for first, so stored no later than the event, mostly in the same commit: a note without
-            # its event costs nothing, but after an event without its note a return to the state before it would
-            # look like a repeat and be lost.
-            noting = asyncio.ensure_future(
-                self._store.note("imagefactory", remembered_as, msgspec.json.encode(last).decode())
-            )
-            try:
-                await asyncio.sleep(0)
-                return await self._ingest.accept(principal, [callback.event(last.event)])
-            finally:
-                await noting
+            # Stored before the event: a note without its event costs nothing, but after an event without its
+            # note a return to the state before it would look like a repeat and be lost.
+            await self._store.note("imagefactory", remembered_as, msgspec.json.encode(last).decode())
+            return await self._ingest.accept(principal, [callback.event(last.event)])
 
     async def _keep(
-        self, path: str, headers: Mapping[str, str], body: bytes, size_bytes: int, reason: str
+        self, path: str, headers: Mapping[str, str], body: bytes, size_bytes: int | None, reason: str
     ) -> None:
         now = self._clock.now()
         kept = {name: value for name, value in headers.items() if name not in _UNKEPT}
         id = f"r-{int(now * 1000):012x}-{self._random_bytes(6).hex()}"  # in the order of time
-        reject = Reject(
-            id, SOURCE, now, reason, {PATH_HEADER: path, **kept}, redact_blindly(body), size_bytes
-        )
+        size = len(body) if size_bytes is None else size_bytes
+        reject = Reject(id, SOURCE, now, reason, {PATH_HEADER: path, **kept}, body, size)
         await self._store.rejects.add_reject(reject)
 
 

@@ -15,6 +15,7 @@ MASK = "***@"
 _USER_INFORMATION = re.compile(
     r"(?<=://)([^/?#\s@]*(?:@[^/?#\s@]*)*)@|(?<=://)([^/:?#\s@\[]+:(?!\d+(?:[/?#]|\Z))\S*)@"
 )
+_AT_THE_CUT = re.compile(rb'(?<=://)[^/?#\s"@]+\Z|(?<=:\\/\\/)[^/?#\s"@]+\Z')
 _IN_BYTES = re.compile(rb'(?<=://)[^/?#\s"@]*(?:@[^/?#\s"@]*)*@|(?<=:\\/\\/)[^/?#\s"@]*(?:@[^/?#\s"@]*)*@')
 
 
@@ -40,9 +41,14 @@ def redact(body: bytes, document: Any) -> bytes:
     return body
 
 
-def redact_blindly(body: bytes) -> bytes:
-    """A body that cannot be understood, without what looks like credentials in a URL."""
-    return _IN_BYTES.sub(MASK.encode(), body)
+def redact_blindly(body: bytes, *, cut: bool = False) -> bytes:
+    """A body that cannot be understood, without what looks like credentials in a URL.
+
+    Args:
+        cut: it is only the beginning of a body, and may end within them.
+    """
+    masked = _IN_BYTES.sub(MASK.encode(), body)
+    return _AT_THE_CUT.sub(MASK.encode(), masked) if cut else masked
 
 
 def credentials(url: str) -> list[str]:

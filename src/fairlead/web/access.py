@@ -12,8 +12,6 @@ from fairlead.core.policy import Principal
 from fairlead.errors import Fault, ForeignHost, ForeignOrigin, Unauthenticated
 from fairlead.ports import Authenticator, Credentials
 
-CHALLENGE = 'Bearer realm="fairlead", Basic realm="fairlead", charset="UTF-8"'
-
 
 class Access:
     """Decides on every request before anything else does.
@@ -51,8 +49,8 @@ class Access:
         if is_open and not (host is not None and is_loopback(host)):
             shown = "missing" if host is None else repr(host.decode("latin-1"))
             raise ForeignHost(
-                f"the Host header is {shown}; while no authentication is configured only 127.0.0.1, [::1] and "
-                "localhost are served",
+                f"the Host header is {shown}; while no authentication is configured only 127.0.0.1, [::1] "
+                "and localhost are served",
                 faults=[Fault(header="host", detail="must be a loopback name", hint="call it 127.0.0.1")],
             )
         if origin is not None and not _same_origin(origin, host or b""):
@@ -69,17 +67,12 @@ class Access:
             Unauthenticated: nobody that an authenticator knows.
         """
         credentials = Credentials(headers)
-        try:
-            for authenticator in self._authenticators:
-                principal = await authenticator.authenticate(credentials)
-                if principal is not None:
-                    return principal
-        except Unauthenticated as error:
-            error.headers.setdefault("WWW-Authenticate", CHALLENGE)
-            raise
+        for authenticator in self._authenticators:
+            principal = await authenticator.authenticate(credentials)
+            if principal is not None:
+                return principal
         raise Unauthenticated(
             "this relay takes no call without a login; send Authorization: Bearer with an API key",
-            headers={"WWW-Authenticate": CHALLENGE},
             faults=[Fault(header="authorization", detail="is missing or of an unknown kind")],
         )
 

@@ -21,6 +21,7 @@ from fairlead.web.router import Route
 
 PREFIX = "ack_"
 MOST_ANSWERS = 1000
+SCHEME = {"WWW-Authenticate": "StandardWebhooks"}
 
 
 class AcksApi:
@@ -48,10 +49,14 @@ class AcksApi:
         if not secrets:
             raise _unsigned(id)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.named.items()}
-        verify(secrets, headers, body, self._clock.now())
+        try:
+            verify(secrets, headers, body, self._clock.now())
+        except Unauthenticated as error:
+            error.headers.setdefault("WWW-Authenticate", SCHEME["WWW-Authenticate"])
+            raise
         if not headers["webhook-id"].startswith(PREFIX):
             fault = Fault(header="webhook-id", detail=f"must begin with {PREFIX}")
-            raise Unauthenticated("the webhook-id is not one of an answer", faults=[fault])
+            raise Unauthenticated("the webhook-id is not one of an answer", faults=[fault], headers=SCHEME)
         for at, answer in enumerate(_answers(body)):
             if answer.subscription != id:
                 fault = Fault(index=at, pointer="/subscription", detail=f"must be {id!r}, as in the path")
@@ -79,4 +84,4 @@ def _answers(body: bytes) -> Sequence[AnswerDocument]:
 
 
 def _unsigned(id: str) -> Unauthenticated:
-    return Unauthenticated(f"the request is not signed by the receiver of {id!r}")
+    return Unauthenticated(f"the request is not signed by the receiver of {id!r}", headers=SCHEME)

@@ -12,7 +12,7 @@ from fairlead.core.log import Appended
 from fairlead.core.policy import Principal
 from fairlead.engine.pages import Page, from_cursor, to_cursor
 from fairlead.engine.permissions import ANY
-from fairlead.errors import Fault, Forbidden, InvalidEvent, NotFound, TooLarge
+from fairlead.errors import Fault, Forbidden, InvalidEvent, MalformedJson, NotFound, TooLarge
 from fairlead.ports import Reject, Rejects
 from fairlead.web.body import read_beginning, too_large
 from fairlead.web.intake import accepted
@@ -128,7 +128,7 @@ class RejectsApi:
             )
         try:
             appended = await bridge.take_again(request.principal, reject)
-        except (InvalidEvent, TooLarge) as error:
+        except (MalformedJson, InvalidEvent, TooLarge) as error:
             raise StillRejected(error.detail, faults=error.faults) from error
         await self._rejects.delete_reject(reject.id)
         return accepted(appended)

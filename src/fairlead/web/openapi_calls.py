@@ -112,7 +112,8 @@ CALLS: tuple[Call, ...] = (
     Call(
         "POST", f"{SUB}/replay", "Begin again at an earlier place", {202: ref("Replayed")},
         (
-            *REQUEST, e.NotFound, e.EventNotFound, e.WrongState, e.NotReplayable, e.InvalidSubscription, *STORE,
+            *REQUEST, e.NotFound, e.EventNotFound, e.WrongState, e.NotReplayable, e.InvalidSubscription,
+            *STORE,
         ),
         takes=ref("Replay"), example={"position": {"partition": 5, "position": 17}},
     ),

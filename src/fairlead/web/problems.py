@@ -11,6 +11,9 @@ from fairlead.core.problem import MEDIA_TYPE, problem_document
 from fairlead.errors import Internal, Problem, StoreFailed
 from fairlead.web.response import Response
 
+CHALLENGE = 'Bearer realm="fairlead", Basic realm="fairlead", charset="UTF-8"'
+"""What a 401 asks for, where nobody said it more precisely."""
+
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _log = logging.getLogger(__name__)
 
@@ -19,6 +22,8 @@ def problem_response(problem: Problem, request_id: str) -> Response:
     """The answer that tells the caller what was wrong, where, and what to do."""
     headers = [(b"content-type", MEDIA_TYPE.encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    if problem.status == 401 and "WWW-Authenticate" not in problem.headers:
+        headers.append((b"www-authenticate", CHALLENGE.encode()))
     if problem.retry_after_seconds is not None:
         headers.append((b"retry-after", str(problem.retry_after_seconds).encode()))
     body = _encode(problem_document(problem, request_id))
