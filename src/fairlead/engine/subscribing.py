@@ -142,9 +142,9 @@ class Subscribing:
         """Delete it, also while something is in flight; its generation is never reused. Raises NotFound."""
         require(principal, "subscribe", subscription=id)
         await self._find(id)
-        await self._dispatcher.drop(id)
         if not await self._store.subscriptions.delete(id):
             raise _not_found(id)
+        await self._dispatcher.drop(id)  # after it: a store that refuses leaves it served
         self._telemetry.deliveries.forget(id)
         _log.info("subscription deleted", extra={"subscription": id, "by": principal.name})
 
