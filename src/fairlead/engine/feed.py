@@ -14,11 +14,13 @@ from typing import Protocol
 
 from fairlead.core.filters import Needs
 from fairlead.core.log import Entry
+from fairlead.errors import StoreBusy, StoreFull
 from fairlead.ports import Log
 
 RING_ENTRIES = 2000
 RING_BYTES = 4 * 1024 * 1024
 PAGE_ENTRIES = 256
+RETRY_SECONDS = 1.0
 
 
 class Reader(Protocol):
@@ -102,12 +104,17 @@ class Feed:
     async def _catch_up(self) -> None:
         try:
             while self.head < self._target:
-                page = await self.read(self.head, PAGE_ENTRIES)
+                try:
+                    page = await self.read(self.head, PAGE_ENTRIES)
+                except (StoreBusy, StoreFull):
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
                 for entry in page:
                     if entry.position > self.head:
                         self._skip_pruned(entry.position)
                         self._add(entry)
                 if not page:
+                    self._skip_pruned(self._target + 1)
                     self.head = self._target
         finally:
             self._catching_up = None

@@ -15,7 +15,7 @@ from fairlead.core.lanes import Lanes
 from fairlead.core.log import Entry
 from fairlead.core.paging import Page
 from fairlead.engine.feed import PAGE_ENTRIES, Feed
-from fairlead.errors import StoreBusy, StoreError
+from fairlead.errors import StoreBusy, StoreError, StoreFull
 
 if TYPE_CHECKING:
     from fairlead.engine.owner import Owner
@@ -116,7 +116,7 @@ class Scanner:
                 self._read_memory()
                 if self._attached:
                     return
-        except StoreBusy:
+        except (StoreBusy, StoreFull):
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._owner.wake)
         except StoreError as failure:
             self._stops += 1
@@ -149,7 +149,7 @@ class Scanner:
         log, owner = self._owner.works.store.log, self._owner
         try:
             rows = await log.read_lane(owner.channel.partition, page.key, page.first, page.last, LANE_ENTRIES)
-        except (StoreBusy, StoreError) as failure:
+        except (StoreBusy, StoreFull, StoreError) as failure:
             lanes.page_failed(page, owner.works.clock.monotonic())
             _log.error(
                 "a held lane cannot be read",
