@@ -170,6 +170,7 @@ class Dispatcher:
             yield
         finally:
             for owner in owners:
+                owner.reload_soon()
                 owner.proceed()
             await asyncio.gather(*(owner.reload() for owner in owners))
 
@@ -202,9 +203,11 @@ class Dispatcher:
     async def _own(self, subscriber: Subscriber, state: ChannelState) -> None:
         feed = self._feeds[state.fence.channel.partition]
         owner = Owner(self._works, subscriber.subscription, state, feed, subscriber.wake)
+        owner.pause()  # its holds would be read without its filter
         subscriber.add(owner)
         await owner.load(state)
         owner.scanner.resume()
+        owner.proceed()
 
     def _owners(self) -> list[Owner]:
         return [owner for subscriber in self._subscribers.values() for owner in subscriber.owners.values()]
@@ -217,6 +220,8 @@ class Dispatcher:
         ]
 
     def _misfortune(self, subscription: Subscription, owner: Owner, verdict: Verdict) -> None:
+        if owner.closed:
+            return  # what it sent last belongs to a channel that is gone, or somebody else's
         if verdict.gone is not None:
             reason = "handshake-refused" if "handshake" in verdict.gone.detail else "gone"
             self._end(subscription, "disabled", reason)
@@ -224,10 +229,18 @@ class Dispatcher:
             self._end(subscription, "stopped", "exhausted")
         elif verdict.stale is not None:
             told = (verdict.stale.generation or 0, verdict.stale.epoch or 0)
-            if told[0] > owner.fence.generation:
-                self._end(subscription, "stopped", "store-behind")
-            elif told > (owner.fence.generation, owner.fence.epoch):
-                owner.keep(asyncio.create_task(owner.raise_epoch(told[1] + 1)))
+            if told > (owner.fence.generation, owner.fence.epoch):
+                owner.keep(asyncio.create_task(self._catch_up(subscription, owner, told)))
+
+    async def _catch_up(self, subscription: Subscription, owner: Owner, told: tuple[int, int]) -> None:
+        """A receiver has seen a newer fence than ours: whose is it?"""
+        await owner.reload()  # not ours any more: it closes; changed by somebody: it goes on from there
+        if owner.closed:
+            return
+        if told[0] > owner.fence.generation:
+            self._end(subscription, "stopped", "store-behind")
+        elif told > (owner.fence.generation, owner.fence.epoch):
+            await owner.raise_epoch(told[1] + 1)
 
     def _end(self, subscription: Subscription, state: str, reason: str) -> None:
         """Stop sending at once; the store is told, and whoever looks."""

@@ -19,18 +19,20 @@ from fairlead.core.channel import (
     FilterRevision,
 )
 from fairlead.core.lanes import Lanes
-from fairlead.core.outcome import Outcome
 from fairlead.core.queues import Run
 from fairlead.core.settling import Verdict
 from fairlead.core.subscription import Subscription
+from fairlead.engine.answers import shares
 from fairlead.engine.feed import Feed
 from fairlead.engine.ledger import Ledger
 from fairlead.engine.scanner import Scanner
 from fairlead.engine.sieve import Sieve
 from fairlead.engine.views import ChannelView
 from fairlead.engine.works import Works
-from fairlead.errors import Fenced, LeaseLost, NotFound, StoreError
+from fairlead.errors import Fenced, LeaseLost, NotFound, StoreBusy, StoreError, StoreFull
 from fairlead.ports import Answer
+
+RETRY_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -65,11 +67,13 @@ class Owner:
         self.scanner = Scanner(self, feed)
         self.sieve = Sieve(works.revisions, works.store.subscriptions)
         self._adopting: FilterRevision | None = None
+        self._flushing: FilterRevision | None = None
         self._paused = 0
         self.ledger = Ledger()
         self._tasks: set[asyncio.Task[None]] = set()
         self._landed = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
+        self._outdated = False
         self.lanes = self._new_lanes(state)
 
     # -- loading -------------------------------------------------------------------------------------------
@@ -83,6 +87,8 @@ class Owner:
         self.lanes = self._new_lanes(state)
         await self.sieve.load(state.filters, self.subscription, state.fence)
         self.scanner.resume()
+        if self.lanes.urgent:  # a lane waits for what was settled before the load
+            self.works.flusher.want(self, hurry=True)
 
     def _new_lanes(self, state: ChannelState) -> Lanes:
         settings, clock = self.works.settings, self.works.clock
@@ -99,7 +105,7 @@ class Owner:
         )
 
     async def reload(self) -> None:
-        """Let what is in flight end, forget the channel and read it again; concurrent calls share one.
+        """Let what is in flight end, forget the channel and read it again, as it stands from now on.
 
         A node that lost the partition, or a subscription that is gone, closes the owner instead.
         """
@@ -108,27 +114,37 @@ class Owner:
             await asyncio.shield(self._reloading)
 
     async def _reload(self) -> None:
-        self._paused += 1
         try:
-            await self.drained()
-            state = await self.works.store.channels.load(self.channel)
-            if state is None:
-                self.close()
-            elif not self.closed:
-                await self.load(state)
+            while self._outdated and not self.closed:
+                await self.drained()
+                await self.works.flusher.pass_by()  # what is being stored belongs to the old memory
+                self._outdated = False
+                try:
+                    await self._load_again()
+                except (StoreBusy, StoreFull):
+                    self._outdated = True
+                    await asyncio.sleep(RETRY_SECONDS)
         except (LeaseLost, NotFound):
             self.close()
         except StoreError as failure:
             _log.error("a channel cannot be read", extra={"channel": self.channel, "detail": str(failure)})
             self.close()
         finally:
-            self._paused -= 1
             self._reloading = None
-            self.wake()
+            self.proceed()
+
+    async def _load_again(self) -> None:
+        state = await self.works.store.channels.load(self.channel)
+        if state is None:
+            self.close()
+        elif not self.closed and not self._outdated:
+            await self.load(state)
 
     def reload_soon(self) -> None:
-        """As `reload`, without waiting for it."""
+        """As `reload`, without waiting for it. One that is under way reads once more."""
+        self._outdated = True
         if self._reloading is None and not self.closed:
+            self.pause()  # at once: the memory of it is not to be sent from any more
             self._reloading = asyncio.create_task(self._reload())
 
     async def drained(self) -> None:
@@ -167,10 +183,7 @@ class Owner:
         clock = self.works.clock
         now, wall = clock.monotonic(), clock.now()
         verdicts = []
-        begin = 0
-        for run in runs:
-            outcomes = [believed(one, fence) for one in answer.outcomes[begin : begin + len(run.entries)]]
-            begin += len(run.entries)
+        for run, outcomes in shares(runs, answer, fence):
             verdict = lanes.resolve(run, outcomes, now=now, wall=wall, roll=self.works.random.random())
             verdicts.append(verdict)
             self.ledger.record(run, verdict, answer, fence)
@@ -227,6 +240,7 @@ class Owner:
         if not self.ledger.has(self.lanes) and self._adopting is None:
             return None
         now, wall = self.works.clock.monotonic(), self.works.clock.now()
+        self._flushing = self._adopting
         return self.ledger.write(
             self.lanes, self.fence, self._adopting, everything=everything, now=now, wall=wall
         )
@@ -236,8 +250,8 @@ class Owner:
         if isinstance(result, Fence):
             if result.epoch > self.fence.epoch:
                 self.fence, self.heard = result, False
-            if self._adopting is not None:
-                self.sieve.add(self._adopting)
+            if self._flushing is not None:
+                self.sieve.add(self._flushing)
                 self._adopting = None
             skipped = self.ledger.written(self.lanes, self.works.clock.monotonic())
             self.skipped_keys.update(skipped)
@@ -283,11 +297,3 @@ class Owner:
             self.lanes.breaker.is_open,
             self.sieve.pending,
         )
-
-
-def believed(outcome: Outcome, fence: Fence) -> Outcome:
-    """A `stale` that names nothing newer than the delivery itself is no reason to send it again at once."""
-    told = (outcome.generation or 0, outcome.epoch or 0)
-    if outcome.kind != "stale" or told > (fence.generation, fence.epoch):
-        return outcome
-    return Outcome("unavailable", outcome.status, "answered stale, but named nothing newer than the delivery")
