@@ -27,7 +27,7 @@ def _run(name: str, arguments: argparse.Namespace) -> int:
     bad = 0
     began = time.perf_counter()
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
-        outcome = World(seed, CONFIGURATIONS[name]).play()
+        outcome = World(seed, CONFIGURATIONS[name]).play(logged=arguments.trace)
         if arguments.trace:
             sys.stdout.write("\n".join(outcome.story) + "\n")
         if outcome.violation is not None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -75,10 +76,8 @@ class Chaos:
             relay.kill()
             return
         self._world.say(f"{relay.name} is asked to stop")
-        try:
+        with suppress(ConnectionError):
             await relay.stop(self._random.choice((0.0, 0.2, 2.0)))
-        except ConnectionError:
-            pass
 
     async def _break_the_disk(self) -> None:
         world = self._world

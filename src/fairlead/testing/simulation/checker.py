@@ -22,69 +22,35 @@ say what it likes: only what is current is held to SETTLED.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fairlead.core.stamps import Stamps
 from fairlead.drivers.sqlite_file import Connection
 from fairlead.ports import Delivery
+from fairlead.testing.simulation.durable import (
+    Channel,
+    Logged,
+    Place,
+    Run,
+    owner_of,
+    read_channels,
+    read_log,
+)
 
-Place = tuple[int, int]
-"""Partition and position."""
 
-
-class Violation(Exception):  # noqa: N818  # it is what the model calls it
+class Violation(Exception):  # it is what the model calls it
     """What must not be; the first word is its name."""
-
-
-@dataclass(slots=True)
-class Logged:
-    """One event of the log; `must` and `may` are of the subscription as it was made last. `gone`: deleted."""
-
-    key: str
-    kind: int
-    id: str
-    must: bool = True
-    may: bool = True
-    gone: bool = False
-
-
-@dataclass(slots=True)
-class Run:
-    """One generation of one channel: what it does not owe, what was applied, in which order per key."""
-
-    generation: int
-    made_at: float
-    exempt: set[int] = field(default_factory=set)
-    applied: set[int] = field(default_factory=set)
-    history: dict[str, list[int]] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Channel:
-    """The durable state of one channel as the last commit left it."""
-
-    made_at: float = -1.0
-    generation: int = 0
-    epoch: int = 0
-    low_water: int = 0
-    scan_pos: int = 0
-    done: list[tuple[int, int]] = field(default_factory=list)
-    holds: dict[str, int] = field(default_factory=dict)
-    states: dict[str, str] = field(default_factory=dict)
-    skips: set[tuple[int, int]] = field(default_factory=set)
-
-    def settles(self, position: int, key: str) -> bool:
-        """Whether the position counts as settled: passed, and covered by no hold."""
-        passed = position <= self.low_water or any(a <= position <= b for a, b in self.done)
-        return passed and not self.holds.get(key, position + 1) <= position
 
 
 @dataclass(frozen=True, slots=True)
 class Strictness:
-    """What is asked of the receiver's kind: `once` (no event twice, none late), `outside` (the last event of a
-    key may repeat), `regress` (no older event after a newer one), `before_next`."""
+    """What is asked of the receiver's kind.
+
+    Attributes:
+        once: no event twice, none late. outside: but the last event of a key may repeat.
+        regress: no older event after a newer one. before_next: see NEXT.
+    """
 
     once: bool = True
     outside: bool = False
@@ -133,7 +99,11 @@ class Checker:
         for partition, first, last in stretches:
             run = self.runs.get((partition, generation))
             for position in range(first, last + 1):
-                if run is not None and position in run.exempt and key in (None, self.log[partition, position].key):
+                if (
+                    run is not None
+                    and position in run.exempt
+                    and key in (None, self.log[partition, position].key)
+                ):
                     self.violated(f"OWED {partition}:{position} was to be sent again in {generation}")
 
     # -- the store -------------------------------------------------------------------------------------
@@ -141,22 +111,14 @@ class Checker:
     def committed(self, connection: Connection) -> None:
         """Look at the durable state after a commit."""
         self._read_log(connection)
-        rows = connection.execute(_STATE, (self._name,)).fetchall()
-        holds = connection.execute(_HOLDS, (self._name,)).fetchall()
-        skips = connection.execute(_SKIPS, (self._name,)).fetchall()
-        self.owner = connection.execute("SELECT max(owner) FROM lease").fetchone()[0] or ""
-        seen = (rows, holds, skips, self._missing)
+        self.owner = owner_of(connection)
+        seen = (channels := read_channels(connection, self._name), self._missing)
         if seen == self._seen:
             return
         self._seen = seen
-        if not rows:
+        if not channels:
             self.channels.clear()
-        for partition, made_at, generation, epoch, low_water, scan_pos, done in rows:
-            state = Channel(made_at, generation, epoch, low_water, scan_pos, json.loads(done))
-            mine = [row for row in holds if row[0] == partition]
-            state.holds = {key: head for _, key, head, _ in mine}
-            state.states = {key: held for _, key, _, held in mine}
-            state.skips = {(gen, pos) for place, gen, pos in skips if place == partition}
+        for partition, state in channels.items():
             before, self.channels[partition] = self.channels.get(partition), state
             self._check_state(partition, state, before)
             self._check_missing(partition, state)
@@ -164,7 +126,7 @@ class Checker:
             self.log[place].gone = True
 
     def _read_log(self, connection: Connection) -> None:
-        found = connection.execute(_LOG).fetchall()
+        found = read_log(connection)
         self._missing = self.log.keys() - {(partition, position) for partition, position, *_ in found}
         for partition, position, key, kind, id in found:
             if position <= self.heads.get(partition, 0):
@@ -261,7 +223,9 @@ class Checker:
         owed = self._owed(partition, state)
         for position in owed:
             if position <= delivery.floor:
-                self.violated(f"SETTLED {partition}:{position} is at or below floor {delivery.floor}, not applied")
+                self.violated(
+                    f"SETTLED {partition}:{position} is at or below floor {delivery.floor}, not applied"
+                )
         for key, parcel in first.items():
             for position in owed:
                 if position < parcel.entry.position and self.log[partition, position].key == key:
@@ -301,11 +265,7 @@ class Checker:
 
     def _check_repeat(self, run: Run, partition: int, position: int, last: int) -> None:
         strict = self._strict
-        if (
-            position in run.applied
-            and strict.once
-            and not (strict.outside and position == last)
-        ):
+        if position in run.applied and strict.once and not (strict.outside and position == last):
             self.violated(f"DOUBLE {partition}:{position} in generation {run.generation}")
         if position < last and strict.once:
             self.violated(f"ORDER {partition}:{position} after {last} in generation {run.generation}")
@@ -330,13 +290,3 @@ class Checker:
                 and current
             ):
                 self.violated(f"GAP {partition}:{position} applied before {earlier} of {logged.key!r}")
-
-
-_LOG = "SELECT partition, pos, key, type, id FROM log ORDER BY partition, pos"
-_STATE = """
-SELECT partition, created_at, generation, epoch, low_water, scan_pos, done_ranges
-FROM channel JOIN progress USING (subscription, partition) JOIN subscription ON id = subscription
-WHERE subscription = ? ORDER BY partition
-"""
-_HOLDS = "SELECT partition, key, head_pos, state FROM hold WHERE subscription = ?"
-_SKIPS = "SELECT partition, generation, pos FROM skip WHERE subscription = ?"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The store's disk: the writer's work takes a moment, and can be refused, fail, or leave open what happened."""
+"""The disk of the store: its work takes a moment, and can be refused, fail, or leave open what was done."""
 
 from __future__ import annotations
 
@@ -27,24 +27,28 @@ class FaultyConnection(Connection):
 
     fault: DiskFault | None = None
     committed: Callable[[], None] | None = None
+    _writing = False
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:
+        if sql == "BEGIN IMMEDIATE":
+            self._writing = True  # readers begin and commit too
         if self.fault is not None:
             if sql.startswith("BEGIN") and self.fault == "busy":
                 raise _error("busy")
             if sql.startswith(("INSERT", "UPDATE", "DELETE")) and self.fault == "full":
                 raise _error("full")
-            if sql == "COMMIT" and self.fault in ("lost", "unknown"):
+            if sql == "COMMIT" and self._writing and self.fault in ("lost", "unknown"):
                 fault, self.fault = self.fault, None
                 super().execute("ROLLBACK" if fault == "lost" else "COMMIT")
                 self._tell()
                 raise _error(fault)
         result = super().execute(sql, parameters)
-        if sql == "COMMIT":
+        if sql == "COMMIT" and self._writing:
             self._tell()
         return result
 
     def _tell(self) -> None:
+        self._writing = False
         if self.committed is not None:
             self.committed()
 
@@ -56,7 +60,7 @@ class FaultyConnection(Connection):
 
 def _error(fault: DiskFault) -> Error:
     error = Error(f"simulated: {fault}")
-    error.sqlite_errorcode = _CODES[fault]  # type: ignore[misc]
+    error.sqlite_errorcode = _CODES[fault]
     return error
 
 

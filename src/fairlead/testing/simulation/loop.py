@@ -36,7 +36,7 @@ class Process:
         self.listed = False
 
 
-_current: ContextVar[Process | None] = ContextVar("process", default=None)
+_current: ContextVar[Process] = ContextVar("process")
 
 
 class SimulatedLoop(asyncio.AbstractEventLoop):
@@ -169,7 +169,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Handle:
         context = copy_context() if context is None else context  # an empty one is false
         handle = asyncio.Handle(callback, args, self, context)
-        self._make_ready(handle, context.get(_current) or self._world)
+        self._make_ready(handle, context.get(_current, self._world))
         return handle
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]  # there are no threads
@@ -185,7 +185,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         context = copy_context() if context is None else context  # an empty one is false
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self._timer_number += 1
-        process = context.get(_current) or self._world
+        process = context.get(_current, self._world)
         heapq.heappush(self._timers, (when, self._timer_number, handle, process))
         return handle
 
@@ -216,10 +216,12 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
 
 def where(error: object) -> str:
-    """The innermost place of an error."""
+    """The places of an error within Fairlead, the innermost last."""
     trace = error.__traceback__ if isinstance(error, BaseException) else None
-    while trace is not None and trace.tb_next is not None:
+    places = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if "fairlead" in code.co_filename:
+            places.append(f"{code.co_filename.rpartition('fairlead/')[2]}:{trace.tb_lineno}")
         trace = trace.tb_next
-    if trace is None:
-        return ""
-    return f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    return " by " + " > ".join(places) if places else ""

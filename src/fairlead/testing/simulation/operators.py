@@ -6,11 +6,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from fairlead.core.policy import ANYONE
 from fairlead.core.retry import RetryPolicy
-from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching, Secrets, Start, Subscription, Target
+from fairlead.core.subscription import (
+    BatchOptions,
+    DeliveryOptions,
+    Matching,
+    Secrets,
+    Start,
+    Subscription,
+    Target,
+)
 from fairlead.engine.node import Node
 from fairlead.engine.operating import LaneState
 from fairlead.engine.replaying import ReplayRequest
@@ -31,7 +39,10 @@ def subscription_of(configuration: Configuration, kinds: int, start: Start) -> S
     library = configuration.receiver in ("lib", "ext")
     options = DeliveryOptions(
         retry=RetryPolicy(
-            first_seconds=0.1, max_seconds=1.0, max_attempts=configuration.attempts, give_up_after_seconds=None
+            first_seconds=0.1,
+            max_seconds=1.0,
+            max_attempts=configuration.attempts,
+            give_up_after_seconds=None,
         ),
         on_exhausted=configuration.exhausted,
         concurrency=6,
@@ -109,7 +120,7 @@ class Operators:
     async def put_right(self, what: str, state: LaneState | None = None) -> None:
         """Retry or release all lanes of a state, or some."""
         random = self._random
-        state = state or cast("LaneState", random.choice(("held", "parked")))
+        state = state or random.choice(("held", "parked"))
         if what == "retry":
             await self._call(lambda node: node.operating.retry(ANYONE, NAME, state=state))
         else:
@@ -131,9 +142,8 @@ class Operators:
         if not holds:
             return
         partition, key, head = self._random.choice(holds)
-        lane = self._world.rows(
-            "SELECT pos FROM log WHERE partition = ? AND key = ? AND pos >= ? ORDER BY pos", partition, key, head
-        )
+        in_lane = "SELECT pos FROM log WHERE partition = ? AND key = ? AND pos >= ? ORDER BY pos"
+        lane = self._world.rows(in_lane, partition, key, head)
         position = lane[0][0] if lane else head
         if self._random.random() < 0.2:
             position += self._random.choice((-1, 1))
@@ -172,11 +182,13 @@ class Operators:
     async def _recreate(self) -> None:
         await self._call(lambda node: node.subscribing.delete(ANYONE, NAME))
         start = Start(self._random.choice(("now", "beginning")))
-        await self.subscribe(start, self._random.choice((1, 2, 3)) if self._world.configuration.filters else 3)
+        kinds = self._random.choice((1, 2, 3)) if self._world.configuration.filters else 3
+        await self.subscribe(start, kinds)
 
     async def _replay(self, what: Operation) -> None:
         world, random = self._world, self._random
-        log = world.rows("SELECT partition, pos, key, source, id, accepted_at FROM log ORDER BY partition, pos")
+        everything = "SELECT partition, pos, key, source, id, accepted_at FROM log ORDER BY partition, pos"
+        log = world.rows(everything)
         if not log:
             return
         partition, position, key, source, id, accepted_at = random.choice(log)
@@ -192,9 +204,8 @@ class Operators:
     async def _send_back(self, request: ReplayRequest) -> None:
         replayed = await self._call(lambda node: node.operating.replay(ANYONE, NAME, request))
         self._world.say(f"replayed {replayed}")
-        self._world.checker.replayed(
-            replayed.generation, [(one.partition, one.first, one.last) for one in replayed.channels], request.key
-        )
+        stretches = [(one.partition, one.first, one.last) for one in replayed.channels]
+        self._world.checker.replayed(replayed.generation, stretches, request.key)
 
     async def _call(self, work: Callable[[Node], Awaitable[_T]]) -> _T:
         relay = self._world.owner

@@ -70,9 +70,6 @@ class Publisher:
             world.say(f"publisher: {batch[0].id}: {type(error).__name__} {error}")
             return False
         self._check(batch, appended)
-        for other in living:  # what a shared store tells the other nodes, sooner or later
-            if other is not relay and other.node is not None:
-                other.node.dispatcher.offer(appended)
         return True
 
     def _check(self, batch: list[Event], appended: list[Appended]) -> None:

@@ -10,10 +10,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
+from fairlead.core.log import Appended
 from fairlead.core.subscription import Start
+from fairlead.engine.node import Node
 from fairlead.errors import FairleadError
 from fairlead.testing.simulation.chaos import Chaos
 from fairlead.testing.simulation.checker import Checker, Strictness, Violation
@@ -49,11 +52,25 @@ class Switches:
 class Outcome:
     """What came of one run."""
 
-    seed: int
     violation: str | None
     story: list[str] = field(default_factory=list)
     steps: int = 0
     seconds: float = 0.0
+
+
+class Teller(logging.Handler):
+    """Puts the log into the story."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        extra = {name: value for name, value in vars(record).items() if name not in _PLAIN_RECORD}
+        self._say(f"log: {record.getMessage()} {extra}")
+
+
+_PLAIN_RECORD = frozenset(vars(logging.makeLogRecord({})))
 
 
 class World:
@@ -65,7 +82,7 @@ class World:
         self.switches = switches or Switches()
         self.story: list[str] = []
         self.violation: str | None = None
-        self.loop = SimulatedLoop(self._fork())
+        self.loop = SimulatedLoop(self._fork())  # type: ignore[abstract]  # what it lacks needs a world
         plain = configuration.receiver in ("plain", "pos")
         strictness = Strictness(
             once=configuration.receiver != "plain",
@@ -105,7 +122,8 @@ class World:
 
     def rows(self, sql: str, *arguments: object) -> list[tuple[Any, ...]]:
         """What the database holds."""
-        return self.connection.execute(sql, arguments).fetchall()
+        found: list[tuple[Any, ...]] = self.connection.execute(sql, arguments).fetchall()
+        return found
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -152,12 +170,29 @@ class World:
                     if relay.alive and not self.configuration.zombie:
                         relay.kill()
                 await self.serve()
+            if self.configuration.zombie:
+                await self._poll()
+
+    async def _poll(self) -> None:
+        """What the nodes of a shared store do: look for what others have appended."""
+        for relay in self.relays:
+            node = relay.node if relay.alive else None
+            if node is not None:
+                try:
+                    await relay.call(partial(_look_for_more, node))
+                except (FairleadError, ConnectionError) as error:
+                    self.say(f"{relay.name} cannot look for more: {error}")
 
     # -- the run ---------------------------------------------------------------------------------------
 
-    def play(self) -> Outcome:
-        """Run it all; never raises for what the relay does."""
-        logging.disable(logging.CRITICAL)
+    def play(self, *, logged: bool = False) -> Outcome:
+        """Run it all; never raises for what the relay does. `logged`: its log belongs to the story."""
+        logger, teller = logging.getLogger("fairlead"), Teller(self.say)
+        if logged:
+            logger.addHandler(teller)
+            logger.setLevel(logging.INFO)
+        else:
+            logging.disable(logging.CRITICAL)
         try:
             self.loop.run(self._play())
         except Violation:
@@ -165,12 +200,13 @@ class World:
         except Exception as error:  # a defect of the relay, or of the simulation
             self._violated(f"DEFECT {type(error).__name__}: {error}")
         finally:
+            logger.removeHandler(teller)
             logging.disable(logging.NOTSET)
         if self.violation is None and self.loop.defects:
             self._violated(f"DEFECT {self.loop.defects[0]}")
         self.connection.committed = None
         self.connection.close()
-        return Outcome(self.random.randrange(1), self.violation, self.story, self.loop.steps, self.loop.time())
+        return Outcome(self.violation, self.story, self.loop.steps, self.loop.time())
 
     async def _play(self) -> None:
         if self.switches.on_world is not None:
@@ -233,3 +269,9 @@ class World:
                 self._violated(f"STORE {damages[0]}")
             await owner.stop(1.0)
         self._stop_at_violation()
+
+
+async def _look_for_more(node: Node) -> None:
+    for partition in range(node.store.log.partitions):
+        entries = await node.store.log.read(partition, 0, 1000)
+        node.dispatcher.offer([Appended(entry, duplicate=False) for entry in entries])
