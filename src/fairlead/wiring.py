@@ -16,6 +16,7 @@ from fairlead.auth.keys import ApiKeys
 from fairlead.bridges.imagefactory import ImagefactoryBridge
 from fairlead.config import Config, delivery_defaults, store_path
 from fairlead.core.egress import EgressPolicy
+from fairlead.core.policy import Grant
 from fairlead.drivers.http_client import HttpClient
 from fairlead.drivers.http_server import HttpServer, ServerLimits
 from fairlead.drivers.resolver import Resolver
@@ -23,7 +24,7 @@ from fairlead.drivers.tls import client_context
 from fairlead.engine.node import Node
 from fairlead.engine.settings import Breaker, EngineSettings, Limits, Retention
 from fairlead.errors import ConfigError
-from fairlead.ports import Clock, Sender
+from fairlead.ports import ApiKey, Clock, Sender
 from fairlead.stores import sqlite_tools
 from fairlead.stores.sqlite import SqliteStore
 from fairlead.telemetry import Telemetry
@@ -224,6 +225,11 @@ class _Logins(ApiKeys):
         super().__init__(store.keys, clock, random_bytes=os.urandom, bootstrap_key=config.auth.bootstrap_key)
         self._policy = policy
         self._named = bool(config.egress.allow)
+
+    async def add(self, name: str, grants: tuple[Grant, ...], expires_at: float | None) -> tuple[ApiKey, str]:
+        made = await super().add(name, grants, expires_at)
+        await self.configured()  # now, not at the next call: deliveries go on between calls
+        return made
 
     async def configured(self) -> bool:
         configured = await super().configured()

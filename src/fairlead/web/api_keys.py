@@ -9,6 +9,7 @@ from fairlead.core.durations import format_time, nearest, parse_time
 from fairlead.core.members import Members
 from fairlead.core.policy import ACTIONS, Action, Grant, Principal
 from fairlead.engine.pages import Page, from_cursor, to_cursor
+from fairlead.engine.permissions import ANY
 from fairlead.errors import Forbidden, NotFound
 from fairlead.ports import ApiKey, Clock
 from fairlead.web.request import Body, Request
@@ -97,8 +98,11 @@ class KeysApi:
 
 
 def _require_admin(principal: Principal) -> None:
-    if not principal.may("admin"):
-        raise Forbidden(f"{principal.name!r} may not manage keys; it needs a key with an `admin` grant")
+    """Raises Forbidden; an admin of some sources could make a key for all of them, so may not either."""
+    if not principal.may("admin", source=ANY, type=ANY, subscription=ANY):
+        raise Forbidden(
+            f"{principal.name!r} may not manage keys; it needs a key with an `admin` grant without limits"
+        )
 
 
 def _grants(body: Body) -> tuple[Grant, ...]:
