@@ -8,7 +8,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check soak bench lock wheels build changelog docs clean
+.PHONY: help run test check lint soak bench lock wheels build changelog docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,16 +16,19 @@ help: ## this list
 run: $(RUN_STAMP) ## install into .venv and run the relay at 127.0.0.1:3247
 	@exec $(BIN)/fairlead serve
 
-test: $(DEV_STAMP) ## install what the tests need and run all of them (15 minutes at most)
+test: lint ## install what the tests need and run all of them (15 minutes at most)
 	@scripts/system-packages
 	@scripts/npm-packages
+	@for version in 3.12 3.13 3.14; do $(BIN)/mypy --python-version $$version src || exit 1; done
 	$(BIN)/python -m pytest tests
 
-check: $(DEV_STAMP) ## lint, types, import rules, unit tests: seconds
+check: lint ## lint, types, import rules, unit tests: seconds
+	$(BIN)/python -m pytest -q tests/unit
+
+lint: $(DEV_STAMP)
 	$(BIN)/ruff check src tests benchmarks scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/unit
 
 soak: $(DEV_STAMP) ## the long tests: 1,000 kills, more seeds
 	@scripts/system-packages

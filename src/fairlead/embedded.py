@@ -24,7 +24,7 @@ from fairlead.core.policy import Grant, Principal
 from fairlead.core.subscription_format import parse
 from fairlead.engine.node import Node
 from fairlead.errors import FairleadError, NotFound
-from fairlead.sdk.outbox import Receipt
+from fairlead.sdk.outbox_records import Receipt
 from fairlead.transports.in_process import Handler, InProcessSender
 
 OWNER = Principal("this process", (Grant(("admin",)),))
