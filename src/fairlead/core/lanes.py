@@ -76,25 +76,14 @@ class Lanes:
         self.queues = Queues()
         self.scan_pos = state.progress.scan_pos
         self.cursor = state.progress.low_water
-        self.changed = False
+        self.changed = bool(settled)
         self.storable = True
         self._settling = Settling(options, self.queues, self.holds, breaker)
         self._paging = Paging(self.queues, self.holds, self._settling, breaker)
         self._settled = {} if settled is None else settled
         self._done = state.progress.done
         self._read_ahead = read_ahead
-        self._pass_settled(now)
-
-    def _pass_settled(self, now: float) -> None:
-        """Holds whose head was settled, though the store does not know it yet, begin behind it."""
-        for key, position in self._settled.items():
-            held = self.holds.get(key)
-            if held is not None and held.head_pos <= position:
-                self.holds.advance(held, position + 1)
-                held.ready_at = held.since = now
-                self._settling.paging.append(held)
-                self._settling.wait(key)
-                self.changed = True
+        self._settling.take_over(self._settled, now)
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -269,7 +258,7 @@ class Lanes:
         return self._settling.hurry
 
     def snapshot(self, *, now: float, wall: float) -> Snapshot:
-        """What is to be stored now; followed by `stored` or `refused` before the next one."""
+        """What is to be stored now, once `caught_up`; `stored` or `refused` follows before the next one."""
         dirty, released = self.holds.dirty, self.holds.released
         self.holds.dirty, self.holds.released = set(), set()
         waiting, self._settling.waiting = self._settling.waiting, []

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fairlead.core.breaker import Breaker
@@ -101,6 +101,16 @@ class Settling:
             lane.waiting = True
             self.waiting.append(key)
             self.hurry = self.hurry or bool(lane.queue) or key in self._holds
+
+    def take_over(self, settled: Mapping[str, int], now: float) -> None:
+        """Holds whose head is settled already, though the store does not know it yet, begin behind it."""
+        for key, position in settled.items():
+            held = self._holds.get(key)
+            if held is not None and held.head_pos <= position:
+                self._holds.advance(held, position + 1)
+                held.ready_at = held.since = now
+                self.paging.append(held)
+                self.wait(key)
 
     def hold(self, key: str, entry: Entry, now: float) -> Held:
         """The lane's hold from `entry` on, made if it has none; its queue is dropped."""
