@@ -60,13 +60,19 @@ def _rewind(
     low_water, scan_pos, done_ranges, epoch, target, lease = row
     _check_start(start, scan_pos, kept[start.partition])
     place = {"subscription": subscription, "partition": start.partition}
+    done = progress_of(low_water, scan_pos, done_ranges).done
     if start.key is not None:
-        arguments = {**place, "key": start.key, "pos": start.position, "now": now}
+        # What is open of the lane before the start stands in no hold yet: the hold must not hide it.
+        waiting = transaction.execute(
+            _SQL["in_lane"], (start.partition, start.key, low_water + 1, start.position - 1)
+        )
+        still_open = (pos for (pos,) in waiting if not any(first <= pos <= end for first, end in done))
+        head_pos = next(still_open, start.position)
+        arguments = {**place, "key": start.key, "pos": head_pos, "now": now}
         transaction.execute(_SQL["rewind_lane"], arguments)
     else:
         # Below the start nothing is forgotten: what was open or done there stays so.
         last = start.position - 1
-        done = progress_of(low_water, scan_pos, done_ranges).done
         below = [(first, min(end, last)) for first, end in done if first <= last]
         transaction.execute(_CHANNEL["put_progress"], (min(low_water, last), last, encode(below), *channel))
         transaction.execute(_SQL["drop_holds_from"], (*channel, start.position))

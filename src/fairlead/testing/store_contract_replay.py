@@ -104,6 +104,13 @@ class ReplayContract:
         assert mine.head_pos == 1
 
     @on_store
+    async def test_a_keyed_replay_hides_nothing_that_is_still_open_of_its_lane(self, store: Store) -> None:
+        one = await Lane.of(store)
+        await one.flush(Progress(1, 5, ((2, 2), (4, 4))))
+        (mine,) = (await one.replay(5, lane())).holds
+        assert mine.head_pos == 3
+
+    @on_store
     async def test_going_forward_is_refused_and_changes_nothing(self, store: Store) -> None:
         one = await Lane.of(store)
         await one.flush(Progress(3, 3))

@@ -16,6 +16,9 @@ DELETE FROM hold WHERE subscription = ? AND partition = ? AND head_pos >= ?;
 -- What is held below a replay's start is kept, with a new schedule; parked lanes stay parked.
 UPDATE hold SET attempt = 0, ready_at = ?, since = ? WHERE subscription = ? AND partition = ?;
 
+-- name: in_lane
+SELECT pos FROM log WHERE partition = ? AND key = ? AND pos BETWEEN ? AND ? ORDER BY pos;
+
 -- name: rewind_lane
 INSERT INTO hold (subscription, partition, key, head_pos, attempt, ready_at, state, since)
 VALUES (:subscription, :partition, :key, :pos, 0, :now, 'held', :now)
