@@ -102,7 +102,7 @@ def _content(call: Call, schema: Schema) -> dict[str, Any]:
     for media in call.media:
         batch = media == _BATCH
         example = [call.example] if batch else call.example
-        content[media] = {"schema": array(schema, maxItems=1000) if batch else schema, "example": example}
+        content[media] = {"schema": array(schema) if batch else schema, "example": example}
     return content
 
 

@@ -18,6 +18,7 @@ from fairlead.web.openapi_words import (
     Schema,
     array,
     closed,
+    exactly_one,
     or_null,
     ref,
     shown,
@@ -132,7 +133,7 @@ SCHEMAS: dict[str, Schema] = {
             receiver=words("plain", "library"),
             settles=words("applied", "confirm"),
         ),
-        "oneOf": [{"required": [name]} for name in ("position", "time", "event")],
+        **exactly_one("position", "time", "event"),
     },
     "Replayed": shown(
         "generation channels events",
@@ -143,7 +144,7 @@ SCHEMAS: dict[str, Schema] = {
     "Lane": LANE,
     "LaneChoice": {
         **closed("", key=TEXT, keys=array(TEXT, minItems=1, maxItems=1000), state=words("held", "parked")),
-        "oneOf": [{"required": [name]} for name in ("key", "keys", "state")],
+        **exactly_one("key", "keys", "state"),
     },
     "LaneSkip": closed(
         "key position",

@@ -38,12 +38,22 @@ def array(items: Schema, **bounds: int) -> Schema:
 
 
 def or_null(schema: Schema) -> Schema:
+    if {"type": "null"} in schema.get("anyOf", ()):
+        return schema
     return {"anyOf": [schema, {"type": "null"}]}
 
 
 def closed(required: str, **members: Schema) -> Schema:
-    """What a caller sends: unknown members are refused."""
-    return {**shown(required, **members), "additionalProperties": False}
+    """What a caller sends: unknown members are refused, and null stands for one that is absent."""
+    needed = required.split()
+    taken = {name: one if name in needed else or_null(one) for name, one in members.items()}
+    return {**shown(required, **taken), "additionalProperties": False}
+
+
+def exactly_one(*names: str) -> Schema:
+    """One of these members is there, and the others are not, or null."""
+    there = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]
+    return {"oneOf": there}
 
 
 def shown(required: str, **members: Schema) -> Schema:
