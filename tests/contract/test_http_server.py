@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -351,6 +352,40 @@ def test_an_app_hears_of_a_client_that_goes_away_in_the_middle_of_its_body() -> 
                 await client.say(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
                 await app.begun.wait()
             await app.gone.wait()
+
+    play(scene())
+
+
+ANSWER_BYTES = 30_000_000
+
+
+async def talkative(scope: Any, receive: Any, send: Any) -> None:
+    """Answers more than any buffer on the way holds."""
+    await answer(send, 200, b"x" * ANSWER_BYTES)
+
+
+@pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"])
+def test_who_takes_nothing_of_an_answer_is_cut_off(last: bytes) -> None:
+    async def scene() -> None:
+        async with serving(talkative, SOON) as server:
+            with socket.create_connection(("127.0.0.1", server.port)) as deaf:
+                deaf.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + last + b"\r\n")
+                while not server._connections.connections:
+                    await asyncio.sleep(0.01)
+                while server._connections.connections:
+                    await asyncio.sleep(0.01)
+
+    play(scene())
+
+
+def test_who_takes_an_answer_slowly_gets_it_whole() -> None:
+    async def scene() -> None:
+        async with serving(talkative, SOON) as server, connected(server) as client:
+            await client.say(GET % 1)
+            await client.reader.readuntil(b"\r\n\r\n")
+            for _ in range(30):
+                await client.reader.readexactly(ANSWER_BYTES // 30)
+                await asyncio.sleep(0.02)
 
     play(scene())
 

@@ -59,7 +59,7 @@ class Limits:
     connections: int = setting(
         integer("connections", least=1, most=100_000),
         1024,
-        "The most connections at once; further ones wait.",
+        "The most connections at once; further ones get 503 `overloaded` for each request.",
     )
     header_bytes: int = setting(
         at_least(size, "1KiB"),

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from fairlead.drivers.http_connections import Connections
 from fairlead.drivers.http_limits import ServerLimits
 from fairlead.drivers.http_refusal import overloaded, rendered
+from fairlead.drivers.http_taking import Taking
 from fairlead.errors import HeadersTooLarge, InvalidHeader, Problem, RequestTimeout
 
 SLICE_BYTES = 16 * 1024
@@ -58,15 +59,17 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_count = 0
         self._unfinished_bytes = 0
         self._unread_bytes = 0
+        self._taking: Taking
         self._deadline: asyncio.TimerHandle | None = None
         self._deadline_stage = Stage.READ
         self._refusal: Problem | None = None
         self._deferred: Problem | None = None
 
-    # -- the connection ----------------------------------------------------------------------------------
+    # -- the connection -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
+        self._taking = Taking(transport, self.loop, self._limits.request_timeout_seconds)
         open_now = len(self.connections)
         if open_now > 2 * self._limits.connections:
             transport.abort()
@@ -77,6 +80,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_watching()
+        self._taking.stop()
         self._unset_keepalive_if_required()
         self.server_state.closed_one()
 
@@ -129,7 +133,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self._feed(b"\r\n".join([*lines, b"", rest]))
 
-    # -- the parser's callbacks --------------------------------------------------------------------------
+    # -- the parser's callbacks ---------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         self._unset_keepalive_if_required()
@@ -199,7 +203,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._refusal = problem
         raise ValueError(problem.detail)
 
-    # -- refusing ----------------------------------------------------------------------------------------
+    # -- refusing -----------------------------------------------------------------------------------------
 
     def _refuse(self, problem: Problem) -> None:
         """Answer what is being read with a problem, after the answers to what was read before it."""
@@ -247,7 +251,15 @@ class GuardedProtocol(HttpToolsProtocol):
             members={"limit_bytes": limits.header_bytes, "limit_headers": limits.headers},
         )
 
-    # -- deadlines ---------------------------------------------------------------------------------------
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._taking.watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._taking.stop()
+
+    # -- deadlines ----------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         """One timer per stage, set only while something is missing: a request in one piece costs none."""

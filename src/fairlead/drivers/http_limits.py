@@ -12,7 +12,8 @@ class ServerLimits:
 
     Attributes:
         header_bytes, headers: the request line with all headers; beyond either 431.
-        request_timeout_seconds: for the headers, and again for the body, to arrive; beyond it 408.
+        request_timeout_seconds: for the headers, and again for the body, to arrive; beyond it 408. Who takes
+            nothing of an answer for so long is cut off.
         connections: further ones get 503 for each request, and beyond twice as many are dropped unheard.
         unread_bytes: of a body that the app did not want are thrown away, so that its answer arrives.
     """
