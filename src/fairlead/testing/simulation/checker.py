@@ -97,6 +97,8 @@ class Checker:
     def replayed(self, generation: int, stretches: Iterable[tuple[int, int, int]], key: str | None) -> None:
         """A replay has returned: what it says it sends again is owed."""
         for partition, first, last in stretches:
+            if partition in self.channels and self.channels[partition].generation < generation:
+                self.violated(f"OWED {partition}: a replay began no generation {generation}")
             run = self.runs.get((partition, generation))
             for position in range(first, last + 1):
                 if (
@@ -142,7 +144,7 @@ class Checker:
 
     def _check_state(self, partition: int, state: Channel, before: Channel | None) -> None:
         run = self.runs.get((partition, state.generation))
-        if run is None:
+        if run is None or run.made_at != state.made_at:
             run = self.runs[partition, state.generation] = Run(state.generation, state.made_at)
             run.exempt = {
                 position

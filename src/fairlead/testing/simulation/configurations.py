@@ -8,12 +8,22 @@ from typing import Literal
 
 Operation = Literal[
     "skip", "retry", "release", "replay", "replay-key", "replay-time", "replay-event", "undo", "filter",
-    "recreate", "pause", "options", "receiver",
+    "recreate", "pause", "options", "far-replay", "far-replay-key", "far-skip", "far-release",
 ]  # fmt: skip
 OPERATIONS: tuple[Operation, ...] = (
-    "skip", "retry", "release", "replay", "replay-key", "replay-time", "replay-event", "filter", "recreate",
-    "pause", "options",
-)  # fmt: skip
+    "skip",
+    "retry",
+    "release",
+    "replay",
+    "replay-key",
+    "replay-time",
+    "replay-event",
+    "filter",
+    "recreate",
+    "pause",
+    "options",
+)
+FAR: tuple[Operation, ...] = ("far-replay", "far-replay-key", "far-skip", "far-release")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +37,8 @@ class Configuration:
         crash: relays are killed and stopped; disk: the store's disk makes trouble.
         attempts: after so many a lane is parked or skipped.
         regress: no older event may run after a newer one.
+        keep_seconds: settled events are deleted after that. Retention takes turns with the operators of its
+            own node only, so not where others replay.
         max_age_seconds: unsettled events are deleted after that, on record.
     """
 
@@ -45,6 +57,7 @@ class Configuration:
     operations: tuple[Operation, ...] = OPERATIONS
     regress: bool = False
     max_age_seconds: float | None = None
+    keep_seconds: float = 6.0
     events: int = 16
     keys: int = 3
     partitions: int = 2
@@ -62,7 +75,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "batch": replace(_REST, batch=4, lazy=True, keys=2),
     "ext": replace(_REST, receiver="ext", exhausted="skip", attempts=2),
     "calm": replace(_REST, crash=False, disk=False),
-    "stop": replace(_REST, exhausted="stop", gone=True),
+    "stop": replace(_REST, exhausted="stop", gone=True, poison=False),
     "prune": replace(_REST, operations=(), filters=False, exhausted="skip", attempts=1),
     "filters": replace(_REST, operations=("filter",), keys=1, poison=False, lazy=True, events=24),
     "replays": replace(
@@ -73,7 +86,10 @@ CONFIGURATIONS: dict[str, Configuration] = {
     ),
     "breaker": replace(_REST, attempts=None, operations=(), filters=False, late=False, partitions=1),
     "retention": replace(_REST, max_age_seconds=5.0, operations=("skip", "release", "replay"), filters=False),
-    "zombie": replace(_REST, zombie=True, disk=False, lazy=True),
+    "zombie": replace(
+        _REST, zombie=True, disk=False, lazy=True, operations=(*OPERATIONS, *FAR), keep_seconds=1e6
+    ),
+    "far": replace(_REST, zombie=True, disk=False, filters=False, operations=FAR, keep_seconds=1e6),
     "zombie-filters": replace(
         _REST, zombie=True, disk=False, operations=("filter",), keys=1, partitions=1, poison=False, lazy=True
     ),

@@ -30,8 +30,6 @@ class FaultyConnection(Connection):
     _writing = False
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:
-        if sql == "BEGIN IMMEDIATE":
-            self._writing = True  # readers begin and commit too
         if self.fault is not None:
             if sql.startswith("BEGIN") and self.fault == "busy":
                 raise _error("busy")
@@ -43,7 +41,9 @@ class FaultyConnection(Connection):
                 self._tell()
                 raise _error(fault)
         result = super().execute(sql, parameters)
-        if sql == "COMMIT" and self._writing:
+        if sql in ("BEGIN IMMEDIATE", "ROLLBACK"):
+            self._writing = sql != "ROLLBACK"  # readers begin and commit too
+        elif sql == "COMMIT" and self._writing:
             self._tell()
         return result
 

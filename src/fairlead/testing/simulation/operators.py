@@ -8,6 +8,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
+from fairlead.core.channel import ChannelId, ReplayFrom, Skip
 from fairlead.core.policy import ANYONE
 from fairlead.core.retry import RetryPolicy
 from fairlead.core.subscription import (
@@ -23,6 +24,7 @@ from fairlead.engine.node import Node
 from fairlead.engine.operating import LaneState
 from fairlead.engine.replaying import ReplayRequest
 from fairlead.errors import FairleadError
+from fairlead.testing.simulation.clock import BEGIN
 from fairlead.testing.simulation.configurations import Configuration, Operation
 
 if TYPE_CHECKING:
@@ -114,6 +116,8 @@ class Operators:
                 await self._options()
             case "undo":
                 await self._undo()
+            case "far-replay" | "far-replay-key" | "far-skip" | "far-release":
+                await self._far(what)
             case _:
                 await self._replay(what)
 
@@ -155,6 +159,9 @@ class Operators:
         skips = self._world.rows("SELECT partition, key, pos FROM skip ORDER BY partition, pos")
         if skips:
             partition, key, position = self._random.choice(skips)
+            if self._world.switches.undo_alone:
+                self._world.undo_alone(partition, key, position)
+                return
             await self._send_back(ReplayRequest(position=(partition, position), key=key))
 
     async def _filter(self) -> None:
@@ -200,6 +207,31 @@ class Operators:
         elif what == "replay-event":
             request = ReplayRequest(event=(source, id), key=random.choice((None, key)))
         await self._send_back(request)
+
+    async def _far(self, what: Operation) -> None:
+        """What an operator does by another node of a shared store: the owner meets it at its next write."""
+        world, now = self._world, BEGIN + self._world.loop.time()
+        lanes = world.rows(
+            "SELECT partition, key, head_pos FROM hold WHERE state <> 'slow' ORDER BY partition, key"
+        )
+        log = world.rows("SELECT partition, key, pos, source, id FROM log ORDER BY partition, pos")
+        if what in ("far-replay", "far-replay-key") and log:
+            partition, key, position, _, _ = self._random.choice(log)
+            start = ReplayFrom(partition, position, key if what == "far-replay-key" else None)
+            generation = int(now * 1000)
+            fences = await self._call(lambda node: node.store.channels.replay(NAME, [start], generation))
+            world.say(f"far away: replayed {fences}")
+        elif lanes:
+            partition, key, head = self._random.choice(lanes)
+            channel = ChannelId(NAME, partition)
+            if what == "far-release":
+                await self._call(lambda node: node.store.channels.release(channel, [key], None, now))
+                return
+            in_lane = [row for row in log if row[:2] == (partition, key) and row[2] >= head]
+            if in_lane:
+                _, _, position, source, id = in_lane[0]
+                skip = Skip(key, position, source, id, "operator", "far away", now)
+                await self._call(lambda node: node.store.channels.skip(channel, skip, head, now))
 
     async def _send_back(self, request: ReplayRequest) -> None:
         replayed = await self._call(lambda node: node.operating.replay(ANYONE, NAME, request))

@@ -17,6 +17,7 @@ from fairlead.ports import Answer, Delivery
 from fairlead.stores.sqlite import SqliteStore
 from fairlead.telemetry import Telemetry
 from fairlead.testing.simulation.checker import Checker
+from fairlead.testing.simulation.clock import SimulatedClock
 from fairlead.testing.simulation.configurations import Configuration
 from fairlead.testing.simulation.disk import Disk, FaultyConnection, free_bytes
 from fairlead.testing.simulation.loop import Process, SimulatedLoop, where
@@ -24,26 +25,6 @@ from fairlead.testing.simulation.network import Network, Wire
 from fairlead.transports.http import HttpSender
 
 T = TypeVar("T")
-BEGIN = 1_795_000_000.0
-"""Unix seconds at the loop's 0."""
-
-
-class SimulatedClock:
-    """The loop's time; the wall clock may be set.
-
-    Attributes:
-        set_by: how far the wall clock was set, in seconds.
-    """
-
-    def __init__(self, loop: SimulatedLoop) -> None:
-        self.set_by = 0.0
-        self._loop = loop
-
-    def now(self) -> float:
-        return BEGIN + self._loop.time() + self.set_by
-
-    def monotonic(self) -> float:
-        return self._loop.time()
 
 
 class SharedStore(SqliteStore):
@@ -214,7 +195,7 @@ def settings(configuration: Configuration) -> EngineSettings:
     return EngineSettings(
         limits=Limits(request_timeout_seconds=3.0),
         retention=Retention(
-            keep_seconds=6.0,
+            keep_seconds=configuration.keep_seconds,
             max_age_seconds=configuration.max_age_seconds,
             attempts_seconds=5.0,
             sweep_seconds=2.0,

@@ -20,6 +20,7 @@ from fairlead.engine.node import Node
 from fairlead.errors import FairleadError
 from fairlead.testing.simulation.chaos import Chaos
 from fairlead.testing.simulation.checker import Checker, Strictness, Violation
+from fairlead.testing.simulation.clock import BEGIN
 from fairlead.testing.simulation.configurations import Configuration
 from fairlead.testing.simulation.disk import new_database
 from fairlead.testing.simulation.inbox import SimulatedInbox
@@ -35,17 +36,22 @@ from fairlead.testing.simulation.receivers import (
     Receiver,
     Temper,
 )
-from fairlead.testing.simulation.relay import BEGIN, Relay
+from fairlead.testing.simulation.relay import Relay
 
 HEALING_SECONDS = 120.0
 
 
 @dataclass(slots=True)
 class Switches:
-    """What a mutant changes in the world rather than in the code; see `mutants`."""
+    """What a mutant changes in the world rather than in the code; see `mutants`.
+
+    Attributes:
+        key_locked: the receiver locks a key while it handles it.
+        undo_alone: a skip is undone by delivering its event alone, not by a replay of the lane.
+    """
 
     key_locked: bool = True
-    on_world: Callable[[World], None] | None = None
+    undo_alone: bool = False
 
 
 @dataclass(slots=True)
@@ -142,6 +148,24 @@ class World:
         self.say(f"applied {stamps.channel.partition}:{stamps.pos} generation {stamps.generation}")
         self.checker.applied(stamps, key)
 
+    def undo_alone(self, partition: int, key: str, position: int) -> None:
+        """The mutant: take the skip from the record, and let the lane's hold begin there."""
+        scan = self.checker.channels[partition].holds.get(key, position)
+        place = (NAME, partition)
+        self.connection.execute("BEGIN IMMEDIATE")
+        for sql, more in (
+            ("DELETE FROM skip WHERE subscription = ? AND partition = ? AND pos = ?", (position,)),
+            ("DELETE FROM hold WHERE subscription = ? AND partition = ? AND key = ?", (key,)),
+            (
+                "INSERT INTO hold (subscription, partition, key, head_pos, attempt, ready_at, state, since) "
+                "VALUES (?, ?, ?, ?, 0, 0, 'held', 0)",
+                (key, min(position, scan)),
+            ),
+            ("UPDATE channel SET epoch = epoch + 1 WHERE subscription = ? AND partition = ?", ()),
+        ):
+            self.connection.execute(sql, (*place, *more))
+        self.connection.execute("COMMIT")
+
     # -- relays ----------------------------------------------------------------------------------------
 
     async def serve(self) -> None:
@@ -209,8 +233,6 @@ class World:
         return Outcome(self.violation, self.story, self.loop.steps, self.loop.time())
 
     async def _play(self) -> None:
-        if self.switches.on_world is not None:
-            self.switches.on_world(self)
         await self.serve()
         kinds = self.random.choice((1, 2, 3)) if self.configuration.filters else 3
         await self.operators.subscribe(Start("beginning"), kinds)
@@ -272,6 +294,11 @@ class World:
 
 
 async def _look_for_more(node: Node) -> None:
+    """At the log, and at what others have done to the channels. Raises LeaseLost for a zombie."""
     for partition in range(node.store.log.partitions):
         entries = await node.store.log.read(partition, 0, 1000)
         node.dispatcher.offer([Appended(entry, duplicate=False) for entry in entries])
+    for view in node.dispatcher.views(NAME):
+        state = await node.store.channels.load(view.channel)
+        if state is not None and state.fence != view.fence:
+            await node.dispatcher.reload(NAME, {view.channel.partition})
