@@ -179,8 +179,13 @@ class Lanes:
 
     # -- sending -------------------------------------------------------------------------------------------
 
-    def next(self, now: float, *, max_events: int = 1, max_bytes: int = UNBOUNDED) -> Run | None:
-        """The next run that may be sent, in flight from now on; None if there is none at the moment."""
+    def next(
+        self, now: float, *, max_events: int = 1, max_bytes: int = UNBOUNDED, at_least_one: bool = True
+    ) -> Run | None:
+        """The next run that may be sent, in flight from now on; None if there is none at the moment.
+
+        Unless `at_least_one`, a head greater than `max_bytes` keeps its place and is not sent.
+        """
         if not self.caught_up or not self.storable:
             return None
         if self.breaker.is_open:
@@ -190,21 +195,22 @@ class Lanes:
         while (key := self.queues.next_ready()) is not None:
             held = self.holds.get(key)
             if held is None or (held.loaded and held.skip is None):
+                if not at_least_one and self.queues.lane(key).queue[0].event.size > max_bytes:
+                    self.queues.put_back(key)
+                    return None
                 return self._depart(key, held, now, max_events, max_bytes)
         return None
 
     def _depart(self, key: str, held: Held | None, now: float, max_events: int, max_bytes: int) -> Run:
-        lane = self.queues.lane(key)
-        attempt = held.attempt + 1 if held else 1
-        if lane.singly or attempt > 1:
-            max_events = 1
+        if held is not None and held.last is not None:
+            max_events = 1  # after a failure one by one until one passes
         entries: list[Entry] = []
-        for entry in lane.queue:
+        for entry in self.queues.lane(key).queue:
             max_bytes -= entry.event.size
             if entries and (len(entries) >= max_events or max_bytes < 0):
                 break
             entries.append(entry)
-        run = Run(key, tuple(entries), now, attempt)
+        run = Run(key, tuple(entries), now, held.attempt + 1 if held else 1)
         self.queues.depart(key, run)
         return run
 

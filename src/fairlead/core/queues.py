@@ -31,14 +31,12 @@ class Lane:
     Attributes:
         waiting: for the flush that stores its last settlement (`ack_persist` = `before_next`).
         listed: stands in the list of ready keys.
-        singly: after a failure in a batch it is sent one by one until one passes.
     """
 
     queue: deque[Entry] = field(default_factory=deque)
     flight: Run | None = None
     waiting: bool = False
     listed: bool = False
-    singly: bool = False
 
 
 class Queues:
@@ -130,6 +128,11 @@ class Queues:
                     return key
                 self.tidy(key)
         return None
+
+    def put_back(self, key: str) -> None:
+        """Let a key that was just taken be the first ready one again."""
+        self.lane(key).listed = True
+        self._ready.appendleft(key)
 
     @property
     def has_ready(self) -> bool:

@@ -87,7 +87,6 @@ class Settling:
             return
         self._queues.settle(key, up_to)
         lane = self._queues.lane(key)
-        lane.singly = False
         if held is not None:
             self._holds.advance(held, lane.queue[0].position if lane.queue else up_to + 1)
         self.wait(key)
@@ -159,8 +158,6 @@ class Settling:
         wall: float,
         roll: float,
     ) -> None:
-        lane = self._queues.lane(run.key)
-        lane.singly = len(run.entries) > 1
         if outcome.kind == "stale":
             verdict.stale = outcome
             return

@@ -144,7 +144,7 @@ class Subscriber:
         runs: list[Run] = []
         events, room = batch.max_events, batch.max_bytes
         while events > 0 and room > 0:
-            run = owner.lanes.next(now, max_events=events, max_bytes=room)
+            run = owner.lanes.next(now, max_events=events, max_bytes=room, at_least_one=not runs)
             if run is None:
                 break
             runs.append(run)
@@ -183,6 +183,9 @@ class Subscriber:
             answer = await self.works.sender.send(delivery)
         except Exception:  # a sender must not raise; if it does, the event is tried again, not lost
             _log.exception("a sender failed", extra={"subscription": delivery.subscription.id})
+            answer = self._defect(delivery, "a defect in the relay; see its log")
+        if len(answer.outcomes) != max(1, len(delivery.parcels)):
+            _log.error("a sender answered for other events", extra={"subscription": delivery.subscription.id})
             answer = self._defect(delivery, "a defect in the relay; see its log")
         self.works.telemetry.delivery_seconds.observe(answer.duration_ms / 1000)
         return answer
