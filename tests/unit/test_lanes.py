@@ -512,6 +512,21 @@ def test_what_is_applied_before_the_failure_settles_and_the_rest_comes_again() -
     assert sent(made) == [3, 4]
 
 
+def test_a_head_that_does_not_fit_keeps_its_place_for_the_next_batch() -> None:
+    made = world("abc")
+    small = made.lanes.next(made.now, max_bytes=1, at_least_one=False)
+    assert small is None
+    assert started(made).key == "a"
+
+
+def test_a_throttled_batch_goes_one_by_one_too() -> None:
+    made = world("aa")
+    made.answer(started(made, max_events=9), THROTTLED)
+    made.now = 60.0
+    made.turn_pages()
+    assert len(started(made, max_events=9).entries) == 1
+
+
 def test_after_a_failure_in_a_batch_the_lane_goes_one_by_one_until_it_passes() -> None:
     made = world("aaaaa")
     made.answer(started(made, max_events=9), DOWN)

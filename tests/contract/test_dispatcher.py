@@ -1,0 +1,577 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the real dispatcher promises, over the real store and in virtual time (design, section 5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fairlead.core.channel import Progress
+from fairlead.core.event import partition_of
+from fairlead.core.outcome import Outcome
+from fairlead.core.policy import ANYONE
+from fairlead.core.retry import RetryPolicy
+from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching
+from fairlead.engine.replaying import ReplayRequest
+from fairlead.engine.settings import Breaker, EngineSettings
+from fairlead.testing.store_examples import event, lane
+from tests.contract.dispatcher_scene import Scene, play
+
+pytestmark = pytest.mark.may_block("the simulated loop runs the store's writer itself")
+
+DOWN = Outcome("unavailable", 503, "Service Unavailable")
+REJECTED = Outcome("rejected", 422, "no")
+STEADY = RetryPolicy(first_seconds=10.0, jitter="none")
+OPTIONS = DeliveryOptions(retry=STEADY)
+SUBJECTS = [f"server-{number}" for number in range(40)]
+TWO_OF_ONE_PARTITION = [name for name in SUBJECTS if partition_of(lane(name), 2) == 0][:2]
+
+
+# -- order -------------------------------------------------------------------------------------------------
+
+
+def test_each_resource_gets_its_events_in_order_and_once() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        for _ in range(5):
+            await scene.publish(*SUBJECTS)
+        await scene.until_settled()
+        assert len(scene.sink.took) == 5 * len(SUBJECTS)
+        for subject in SUBJECTS:
+            assert scene.sink.numbers(subject) == sorted(scene.sink.numbers(subject))
+
+    play(scenario)
+
+
+def test_a_resource_that_fails_holds_back_only_itself() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=OPTIONS)
+        bad, good = TWO_OF_ONE_PARTITION
+        scene.sink.answers[bad].extend([DOWN, DOWN])
+        await scene.publish(bad, good, bad, good)
+        await scene.until(lambda: scene.sink.numbers(good) == [2, 4])
+        assert scene.sink.numbers(bad) == []
+        hold = await scene.until_stored(bad, "held")
+        assert hold is not None
+
+        async def nothing_else_is_kept_back() -> bool:
+            return (await scene.state(bad)).progress == Progress(4, 4)
+
+        await scene.until(nothing_else_is_kept_back)
+        await scene.until(lambda: scene.sink.numbers(bad) == [1, 3])
+        await scene.until_settled()
+        gaps = [
+            scene.sink.at[index]
+            for index, one in enumerate(scene.sink.deliveries)
+            if one in scene.sink.tries(bad)
+        ]
+        assert gaps[1] - gaps[0] >= 10.0
+        assert gaps[2] - gaps[1] >= 20.0
+
+    play(scenario)
+
+
+def test_a_subscriber_that_is_down_holds_back_only_itself() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe("dead", options=DeliveryOptions(concurrency=4))
+        await scene.subscribe("alive")
+        scene.sink.down["dead"] = DOWN
+        for _ in range(20):
+            await scene.publish(*SUBJECTS)
+        await scene.until_settled("alive")
+        assert any(view.breaker_open for view in scene.dispatcher.views("dead"))
+        assert all(taker == "alive" for taker, _, _ in scene.sink.took)
+        held = await scene.store.channels.count_holds("dead")
+        assert sum(held.values()) < 20, "a dead subscriber costs no rows"
+        del scene.sink.down["dead"]
+        await scene.until_settled("dead")
+        assert all(scene.sink.numbers(subject, "dead") for subject in SUBJECTS)
+
+    play(scenario, EngineSettings(breaker=Breaker(failures=3)))
+
+
+def test_refusals_at_once_probe_as_soon_as_one_refusal() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        scene.sink.down["console"] = DOWN
+        await scene.publish(*SUBJECTS)
+        await scene.until(lambda: any(view.breaker_open for view in scene.dispatcher.views("console")))
+        opened_at = scene.loop.time()
+        del scene.sink.down["console"]
+        await scene.until_settled()
+        assert scene.loop.time() - opened_at < 10.0
+
+    play(scenario, EngineSettings(breaker=Breaker(failures=3)))
+
+
+def test_a_slow_answer_keeps_nothing_else_back_and_settles_when_it_comes() -> None:
+    async def scenario(scene: Scene) -> None:
+        slow, other = TWO_OF_ONE_PARTITION
+        await scene.subscribe()
+        scene.sink.stuck.add(slow)
+        await scene.publish(slow, other, slow)
+        await scene.until_stored(slow, "slow")
+        assert (await scene.state(slow)).progress == Progress(3, 3)
+        assert await scene.store.channels.holds("console", None, None, 10) == []
+        scene.sink.let_go()
+        await scene.until_settled()
+        assert scene.sink.numbers(slow) == [1, 3]
+
+    play(scenario)
+
+
+# -- how fast ----------------------------------------------------------------------------------------------
+
+
+def test_no_more_requests_are_under_way_than_concurrency_allows() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=DeliveryOptions(concurrency=3))
+        await scene.publish(*SUBJECTS)
+        await scene.until_settled()
+        assert scene.sink.most_at_once == 3
+
+    play(scenario)
+
+
+def test_rate_bounds_the_requests_a_second() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=DeliveryOptions(rate_per_second=10.0))
+        await scene.publish(*SUBJECTS)
+        await scene.until_settled()
+        gaps = [after - before for before, after in zip(scene.sink.at, scene.sink.at[1:], strict=False)]
+        assert min(gaps) >= 0.1 - 1e-6
+        assert max(gaps) < 0.2
+
+    play(scenario)
+
+
+def test_a_429_slows_the_whole_subscription() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=DeliveryOptions(concurrency=1))
+        scene.sink.answers[SUBJECTS[0]].append(Outcome("throttled", 429, retry_after_seconds=30.0))
+        await scene.publish(*SUBJECTS[:5])
+        await scene.until_settled()
+        at = dict(zip(scene.sink.at, scene.sink.deliveries, strict=True))
+        refused_at = next(
+            time for time, one in at.items() if one.parcels[0].entry.event.subject == SUBJECTS[0]
+        )
+        later = [time for time in at if time > refused_at]
+        assert min(later) >= refused_at + 30.0
+
+    play(scenario)
+
+
+def test_a_backlog_larger_than_read_ahead_is_sent_from_bounded_memory() -> None:
+    async def scenario(scene: Scene) -> None:
+        for _ in range(10):
+            await scene.publish(*SUBJECTS)
+        await scene.subscribe(options=DeliveryOptions(concurrency=4))
+        most = 0
+
+        def done() -> bool:
+            nonlocal most
+            most = max(most, *(len(view.open_positions) for view in scene.dispatcher.views("console")))
+            return len(scene.sink.took) == 400
+
+        await scene.until(done)
+        assert 0 < most <= 16
+        await scene.until_settled()
+        for subject in SUBJECTS:
+            assert scene.sink.numbers(subject) == sorted(scene.sink.numbers(subject))
+
+    play(scenario, EngineSettings(read_ahead=16))
+
+
+# -- what ends it ------------------------------------------------------------------------------------------
+
+
+def test_410_disables_the_subscription_and_keeps_its_events() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        scene.sink.answers["x"].append(Outcome("gone", 410))
+        await scene.publish("x")
+
+        async def disabled() -> bool:
+            found = await scene.store.subscriptions.get("console")
+            return found is not None and (found.state, found.reason) == ("disabled", "gone")
+
+        await scene.until(disabled)
+        await scene.publish("x")
+        assert len(scene.sink.deliveries) == 1
+        await scene.inside(scene.node.subscribing.resume(ANYONE, "console"))
+        await scene.until_settled()
+        assert scene.sink.numbers("x") == [1, 2]
+
+    play(scenario)
+
+
+def test_retries_used_up_stop_the_subscription_where_it_wants_that() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=replace(OPTIONS, on_exhausted="stop"))
+        scene.sink.answers["x"].append(REJECTED)
+        await scene.publish("x", "x")
+
+        async def stopped() -> bool:
+            found = await scene.store.subscriptions.get("console")
+            return found is not None and (found.state, found.reason) == ("stopped", "exhausted")
+
+        await scene.until(stopped)
+        assert len(scene.sink.deliveries) == 1
+        await scene.inside(scene.node.subscribing.resume(ANYONE, "console"))
+        await scene.until_settled()
+        assert scene.sink.numbers("x") == [1, 2]
+
+    play(scenario)
+
+
+def test_what_is_paused_sends_nothing_and_goes_on_where_it_was() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        await scene.publish("x")
+        await scene.until_took(1)
+        await scene.inside(scene.node.subscribing.pause(ANYONE, "console"))
+        await scene.publish("x", "y")
+        before = scene.loop.time()
+        await scene.until(lambda: scene.loop.time() > before + 60.0)
+        assert len(scene.sink.deliveries) == 1
+        await scene.inside(scene.node.subscribing.resume(ANYONE, "console"))
+        await scene.until_settled()
+        assert scene.sink.numbers("x") == [1, 2]
+        assert scene.sink.numbers("y") == [3]
+
+    play(scenario)
+
+
+def test_a_receiver_of_a_newer_generation_stops_the_subscription_as_store_behind() -> None:
+    async def scenario(scene: Scene) -> None:
+        made = await scene.subscribe(options=DeliveryOptions(receiver="library"))
+        newer = Outcome("stale", 409, generation=made.generation + 1, epoch=0)
+        scene.sink.answers["x"].append(newer)
+        await scene.publish("x")
+
+        async def stopped() -> bool:
+            found = await scene.store.subscriptions.get("console")
+            return found is not None and (found.state, found.reason) == ("stopped", "store-behind")
+
+        await scene.until(stopped)
+        assert scene.sink.took == []
+
+    play(scenario)
+
+
+def test_a_receiver_of_a_newer_epoch_gets_a_newer_one_still() -> None:
+    async def scenario(scene: Scene) -> None:
+        made = await scene.subscribe(options=DeliveryOptions(receiver="library"))
+        scene.sink.answers["x"].append(Outcome("stale", 409, generation=made.generation, epoch=70))
+        await scene.publish("x", "x")
+        await scene.until_settled()
+        assert scene.sink.numbers("x") == [1, 2]
+        assert scene.sink.tries("x")[-1].fence.epoch == 71
+        assert (await scene.state("x")).fence.epoch == 71
+
+    play(scenario)
+
+
+# -- operators ---------------------------------------------------------------------------------------------
+
+
+def test_a_parked_lane_is_tried_when_an_operator_says_so() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=OPTIONS)
+        scene.sink.answers["x"].extend([REJECTED, REJECTED])
+        await scene.publish("x", "x")
+        await scene.until_stored("x", "parked")
+        operating = scene.node.operating
+        assert await scene.inside(operating.retry(ANYONE, "console", keys=[lane("x")])) == 1
+        await scene.until(lambda: len(scene.sink.deliveries) == 2)
+        await scene.until_stored("x", "parked")
+        assert await scene.inside(operating.release(ANYONE, "console", state="parked")) == 1
+        await scene.until_settled()
+        assert scene.sink.numbers("x") == [1, 2]
+
+    play(scenario)
+
+
+def test_a_skipped_event_is_never_sent_and_the_next_one_says_so() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=OPTIONS)
+        scene.sink.answers["x"].append(REJECTED)
+        first, _, _ = await scene.publish("x", "x", "x")
+        await scene.until_stored("x", "parked")
+        position = first.entry.position
+        skip = scene.node.operating.skip(ANYONE, "console", key=lane("x"), position=position)
+        assert await scene.inside(skip) == 1
+        await scene.until_settled()
+        assert scene.sink.numbers("x") == [2, 3]
+        _, second, third = scene.sink.tries("x")
+        assert second.parcels[0].skipped == (position,)
+        assert third.parcels[0].skipped == ()
+
+    play(scenario)
+
+
+def test_a_skip_by_rule_is_on_record_and_the_lane_goes_on() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=replace(OPTIONS, on_exhausted="skip"))
+        scene.sink.answers["x"].append(REJECTED)
+        first, _ = await scene.publish("x", "x")
+        await scene.until_settled()
+        assert scene.sink.numbers("x") == [2]
+        (skip,) = await scene.store.channels.skips("console", None, 10)
+        assert (skip.skip.position, skip.skip.reason) == (first.entry.position, "exhausted")
+        assert scene.sink.tries("x")[-1].parcels[0].skipped == (first.entry.position,)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("by", ["position", "event", "time"])
+def test_a_replay_begins_again_in_order_and_in_a_new_generation(by: str) -> None:
+    async def scenario(scene: Scene) -> None:
+        made = await scene.subscribe()
+        appended = await scene.publish("x", "x", "x")
+        await scene.until_settled()
+        second = appended[1].entry
+        request = {
+            "position": ReplayRequest(position=(second.partition, second.position)),
+            "event": ReplayRequest(event=(second.event.source, second.event.id)),
+            "time": ReplayRequest(time=second.accepted_at),
+        }[by]
+        await scene.inside(scene.node.operating.replay(ANYONE, "console", request))
+        await scene.until_settled()
+        again = [1, 2, 3] if by == "time" else [2, 3]
+        assert scene.sink.numbers("x") == [1, 2, 3, *again]
+        assert scene.sink.tries("x")[-1].fence.generation > made.generation
+
+    play(scenario)
+
+
+def test_a_replay_of_one_lane_sends_nothing_of_the_others() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        one, other = TWO_OF_ONE_PARTITION
+        appended = await scene.publish(one, other, one, other)
+        await scene.until_settled()
+        first = appended[0].entry
+        request = ReplayRequest(position=(first.partition, first.position), key=lane(one))
+        await scene.inside(scene.node.operating.replay(ANYONE, "console", request))
+        await scene.until_settled()
+        assert scene.sink.numbers(one) == [1, 3, 1, 3]
+        assert scene.sink.numbers(other) == [2, 4]
+
+    play(scenario)
+
+
+def test_a_replay_waits_for_what_is_in_flight_and_nothing_old_is_sent_after_it() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        for _ in range(6):
+            await scene.publish(*SUBJECTS)
+        await scene.until_took(50)
+        request = ReplayRequest(time=0.0)
+        await scene.inside(scene.node.operating.replay(ANYONE, "console", request))
+        await scene.until_settled()
+        generations = [one.fence.generation for one in scene.sink.deliveries]
+        assert generations == sorted(generations)
+        assert len(set(generations)) == 2
+        newest = [one for one in scene.sink.deliveries if one.fence.generation == generations[-1]]
+        assert len(newest) == 6 * len(SUBJECTS)
+
+    play(scenario)
+
+
+# -- filters -----------------------------------------------------------------------------------------------
+
+
+def test_a_changed_filter_holds_from_the_answer_to_the_call() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(matching=Matching(types=("org.example.a",)))
+        await scene.publish("x", type="org.example.a")
+        await scene.publish("x", type="org.example.b")
+        wanted = replace(await scene.stored(), matching=Matching(types=("org.example.b",)))
+        put = await scene.inside(scene.node.subscribing.create(ANYONE, wanted, replace=True))
+        assert not put.pending
+        await scene.publish("x", type="org.example.a")
+        await scene.publish("x", type="org.example.b")
+        await scene.until_settled()
+        assert scene.sink.numbers("x") == [1, 4]
+
+    play(scenario)
+
+
+def test_a_held_lane_is_matched_by_the_filter_of_its_events_positions() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(matching=Matching(types=("org.example.a",)), options=OPTIONS)
+        scene.sink.answers["x"].append(DOWN)
+        await scene.publish("x", type="org.example.a")
+        await scene.publish("x", type="org.example.b")
+        await scene.until_stored("x", "held")
+        wanted = replace(await scene.stored(), matching=Matching(types=("org.example.b",)))
+        await scene.inside(scene.node.subscribing.create(ANYONE, wanted, replace=True))
+        await scene.publish("x", type="org.example.a")
+        await scene.publish("x", type="org.example.b")
+        await scene.crash()
+        await scene.until_settled()
+        assert scene.sink.numbers("x") == [1, 4]
+
+    play(scenario)
+
+
+# -- batches -----------------------------------------------------------------------------------------------
+
+
+def test_a_batch_waits_for_company_and_not_longer_than_max_wait() -> None:
+    async def scenario(scene: Scene) -> None:
+        batch = BatchOptions(max_events=10, max_wait_seconds=2.0)
+        await scene.subscribe(options=DeliveryOptions(batch=batch))
+        before = scene.loop.time()
+        one, other = TWO_OF_ONE_PARTITION
+        await scene.publish(one, other, one)
+        await scene.until_took(3)
+        (delivery,) = scene.sink.deliveries
+        assert scene.sink.at[0] >= before + 2.0
+        assert [(parcel.entry.position, parcel.prev) for parcel in delivery.parcels] == [
+            (1, 0),
+            (3, 1),
+            (2, 0),
+        ]
+        assert delivery.batch
+
+    play(scenario)
+
+
+def test_a_batch_keeps_within_its_bytes() -> None:
+    async def scenario(scene: Scene) -> None:
+        batch = BatchOptions(max_events=100, max_bytes=1000, max_wait_seconds=0.1)
+        await scene.publish(*SUBJECTS, *SUBJECTS)
+        await scene.subscribe(options=DeliveryOptions(batch=batch))
+        await scene.until_settled()
+        sizes = [sum(one.entry.event.size for one in each.parcels) for each in scene.sink.deliveries]
+        assert max(sizes) <= 1000
+        assert max(len(each.parcels) for each in scene.sink.deliveries) > 1
+
+    play(scenario)
+
+
+def test_a_lane_whose_batch_failed_goes_alone_and_the_others_settle() -> None:
+    async def scenario(scene: Scene) -> None:
+        batch = BatchOptions(max_events=10, max_wait_seconds=0.1)
+        await scene.subscribe(options=replace(OPTIONS, batch=batch))
+        bad, good = TWO_OF_ONE_PARTITION
+        scene.sink.answers[bad].append(DOWN)
+        await scene.publish(bad, good, bad, good)
+        await scene.until_settled()
+        assert scene.sink.numbers(good) == [2, 4]
+        assert scene.sink.numbers(bad) == [1, 3]
+        assert [len(one.parcels) for one in scene.sink.tries(bad)][:2] == [4, 1]
+
+    play(scenario)
+
+
+# -- restarts ----------------------------------------------------------------------------------------------
+
+
+def test_a_start_goes_on_where_the_store_says() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=OPTIONS)
+        bad, good = TWO_OF_ONE_PARTITION
+        scene.sink.answers[bad].append(DOWN)
+        await scene.publish(bad, good, bad)
+        await scene.until_stored(bad, "held")
+        await scene.until(lambda: scene.sink.numbers(good) == [2])
+        await scene.stop()
+        await scene.start()
+        await scene.until_settled()
+        assert scene.sink.numbers(bad) == [1, 3]
+        assert scene.sink.numbers(good) == [2]
+
+    play(scenario)
+
+
+def test_a_stop_waits_for_what_is_in_flight_and_stores_it() -> None:
+    async def scenario(scene: Scene) -> None:
+        scene.sink.seconds = 3.0
+        await scene.subscribe()
+        await scene.publish(*SUBJECTS)
+        await scene.until(lambda: len(scene.sink.deliveries) == len(SUBJECTS))
+        await scene.stop()
+        assert len(scene.sink.took) == len(SUBJECTS)
+        await scene.start()
+        await scene.until_settled()
+        assert len(scene.sink.deliveries) == len(SUBJECTS)
+
+    play(scenario)
+
+
+def test_what_does_not_end_within_the_grace_is_sent_again_after_the_start() -> None:
+    async def scenario(scene: Scene) -> None:
+        scene.sink.stuck.add("x")
+        await scene.subscribe()
+        await scene.publish("x")
+        await scene.until(lambda: len(scene.sink.deliveries) == 1)
+        await scene.stop(grace_seconds=5.0)
+        assert scene.sink.took == []
+        scene.sink.let_go()
+        await scene.start()
+        await scene.until_settled()
+        assert scene.sink.numbers("x") == [1]
+
+    play(scenario)
+
+
+def test_a_crash_loses_nothing_and_repeats_at_most_the_last_request_of_each_resource() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        for _ in range(3):
+            await scene.publish(*SUBJECTS)
+            await scene.until_took(len(scene.sink.took) + 7)
+            await scene.crash()
+        await scene.until_settled()
+        for subject in SUBJECTS:
+            numbers = scene.sink.numbers(subject)
+            assert numbers == sorted(numbers)
+            assert len(set(numbers)) == 3
+
+    play(scenario)
+
+
+# -- the hand-over -----------------------------------------------------------------------------------------
+
+
+def test_what_is_offered_out_of_turn_or_never_is_sent_all_the_same() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        await scene.publish("x")
+        await scene.until_took(1)
+        appended = []
+        for number in range(100, 110):
+            appended += await scene.inside(scene.store.log.append([event(number, "x")], scene.clock.now()))
+        late = [*appended[5:7], appended[9], appended[3]]  # the others' hand-over is lost
+
+        async def offer() -> None:
+            for one in late:
+                scene.dispatcher.offer([one])
+
+        await scene.inside(offer())
+        await scene.until_took(11)
+        assert scene.sink.numbers("x") == [1, *range(100, 110)]
+
+    play(scenario)
+
+
+def test_a_reload_keeps_what_was_settled_but_not_stored() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=DeliveryOptions(ack_persist="lazy"))
+        for round in range(8):
+            await scene.publish(*SUBJECTS)
+            await scene.until_took(round * len(SUBJECTS) + 11)
+            await scene.inside(scene.dispatcher.reload("console"))
+            if round % 2:
+                pause = scene.node.subscribing.pause(ANYONE, "console")
+                await scene.inside(pause)
+                await scene.inside(scene.node.subscribing.resume(ANYONE, "console"))
+            await scene.until_settled()
+        for subject in SUBJECTS:
+            assert len(scene.sink.numbers(subject)) == 8
+
+    play(scenario)
