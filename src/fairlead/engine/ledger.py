@@ -10,6 +10,9 @@ from fairlead.core.settling import Verdict
 from fairlead.ports import Answer
 
 ATTEMPTS_SECONDS = 0.25  # first-try successes wait so long for company in their row
+MOST_ATTEMPTS = (
+    10_000  # that wait for a store that refuses; older ones go, as nothing but a look depends on them
+)
 
 
 class Ledger:
@@ -25,6 +28,7 @@ class Ledger:
         self._attempts: list[Attempt] = []
         self._attempts_at = 0.0
         self._snapshot: Snapshot | None = None
+        self._writing: tuple[Attempt, ...] = ()
         self._written: dict[str, int] = {}
 
     def record(self, run: Run, verdict: Verdict, answer: Answer, fence: Fence) -> None:
@@ -59,14 +63,14 @@ class Ledger:
         wall: float,
     ) -> ChannelFlush:
         """The flush of everything the lanes have; of the attempts only now and then, or if `everything`."""
-        attempts: tuple[Attempt, ...] = ()
+        self._writing = ()
         if everything or now - self._attempts_at >= ATTEMPTS_SECONDS:
-            attempts, self._attempts = tuple(self._attempts), []
+            self._writing, self._attempts = tuple(self._attempts), []
             self._attempts_at = now
         self._snapshot = snapshot = lanes.snapshot(now=now, wall=wall)
         self._written = dict(self.settled)
         return ChannelFlush(
-            fence, snapshot.progress, snapshot.holds, snapshot.released, snapshot.skips, filter, attempts
+            fence, snapshot.progress, snapshot.holds, snapshot.released, snapshot.skips, filter, self._writing
         )
 
     def written(self, lanes: Lanes, now: float) -> tuple[str, ...]:
@@ -79,7 +83,8 @@ class Ledger:
         return tuple(skip.key for skip in snapshot.skips)
 
     def refused(self, lanes: Lanes) -> None:
-        """Nothing of the flush was stored."""
+        """Nothing of the flush was stored. Its attempts were made all the same, and go with the next one."""
+        self._attempts = [*self._writing, *self._attempts][-MOST_ATTEMPTS:]
         lanes.refused(self._take())
 
     def _take(self) -> Snapshot:
