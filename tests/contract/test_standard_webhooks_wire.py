@@ -107,7 +107,7 @@ def test_a_rotation_signs_with_both_secrets_until_the_overlap_ends(tmp_path: Pat
 def test_a_retry_has_the_same_id_and_a_timestamp_of_its_own(tmp_path: Path) -> None:
     async def scene() -> None:
         async with relay(tmp_path) as api, receiver(answer(500), TAKEN) as sink:
-            secret = await subscribe(api, sink.url, config={"retry": {"first": "1h", "max": "1h"}})
+            made = await subscribe(api, sink.url, config={"retry": {"first": "1h", "max": "1h"}})
             await api.publish(event())
             await sink.until(1)
             await shows(api, f"{AT}/lanes", lambda page: page["counts"]["held"] == 1)
