@@ -28,11 +28,12 @@ from fairlead.engine.settings import EngineSettings
 from fairlead.engine.subscriber import Subscriber
 from fairlead.engine.views import ChannelView
 from fairlead.engine.works import Works
-from fairlead.errors import FairleadError
+from fairlead.errors import FairleadError, NotFound, StoreBusy, StoreFull
 from fairlead.ports import Clock, Sender, Store
 from fairlead.telemetry import Telemetry
 
 TICK_SECONDS = 0.5
+BUSY_SECONDS = 1.0
 PASSIVE_SECONDS = 5.0  # what nobody wanted is noted this often: it costs no order, only a longer restart
 
 _log = logging.getLogger(__name__)
@@ -136,10 +137,7 @@ class Dispatcher:
             subscriber = self._subscribers[subscription.id] = Subscriber(
                 self._works, subscription, self._misfortune
             )
-            for partition in range(self._store.log.partitions):
-                state = await self._store.channels.load(ChannelId(subscription.id, partition))
-                if state is not None:
-                    await self._own(subscriber, state)
+            await asyncio.shield(self._spawn(self._take_on(subscriber)))
             return True
         subscriber.replace(subscription)
         owners = [owner for owner in subscriber.owners.values() if await owner.filter_differs()]
@@ -200,12 +198,29 @@ class Dispatcher:
 
     # -- inside --------------------------------------------------------------------------------------------
 
+    async def _take_on(self, subscriber: Subscriber) -> None:
+        """Own every channel of a new subscription, however long the store is busy."""
+        for partition in range(self._store.log.partitions):
+            while self._subscribers.get(subscriber.subscription.id) is subscriber:
+                try:
+                    state = await self._store.channels.load(ChannelId(subscriber.subscription.id, partition))
+                    if state is not None:
+                        await self._own(subscriber, state)
+                    break
+                except (StoreBusy, StoreFull):
+                    await asyncio.sleep(BUSY_SECONDS)
+                except NotFound:
+                    return  # deleted meanwhile
+
     async def _own(self, subscriber: Subscriber, state: ChannelState) -> None:
         feed = self._feeds[state.fence.channel.partition]
         owner = Owner(self._works, subscriber.subscription, state, feed, subscriber.wake)
         owner.pause()  # its holds would be read without its filter
         subscriber.add(owner)
-        await owner.load(state)
+        try:
+            await owner.load(state)
+        except (StoreBusy, StoreFull):
+            await owner.reload()
         owner.scanner.resume()
         owner.proceed()
 
@@ -277,7 +292,8 @@ class Dispatcher:
                     if owner.sieve.pending and owner.may_send:
                         self._spawn(adopt_filter(subscriber, owner, TICK_SECONDS))
 
-    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -11,13 +11,7 @@ import logging
 from collections.abc import Callable, Collection
 
 from fairlead.core.breaker import Breaker
-from fairlead.core.channel import (
-    ChannelFlush,
-    ChannelId,
-    ChannelState,
-    Fence,
-    FilterRevision,
-)
+from fairlead.core.channel import ChannelFlush, ChannelId, ChannelState, Fence, FilterRevision
 from fairlead.core.lanes import Lanes
 from fairlead.core.queues import Run
 from fairlead.core.settling import Verdict
@@ -81,12 +75,14 @@ class Owner:
     async def load(self, state: ChannelState) -> None:
         """Begin from what the store says; sends only after everything up to `scan_pos` was read again."""
         self.scanner.stop()
-        if state.fence.generation != self.fence.generation:
-            self.ledger.settled.clear()
-        self.fence, self.heard = state.fence, False
-        self.lanes = self._new_lanes(state)
-        await self.sieve.load(state.filters, self.subscription, state.fence)
-        self.scanner.resume()
+        try:
+            await self.sieve.load(state.filters, self.subscription, state.fence)
+            if state.fence.generation != self.fence.generation:
+                self.ledger.settled.clear()
+            self.fence, self.heard = state.fence, False
+            self.lanes = self._new_lanes(state)
+        finally:
+            self.scanner.resume()
         if self.lanes.urgent:  # a lane waits for what was settled before the load
             self.works.flusher.want(self, hurry=True)
 
@@ -201,6 +197,8 @@ class Owner:
             self.heard = False
         except Fenced:
             await self.reload()
+        except (StoreBusy, StoreFull):
+            self.wake()  # the next delivery is told the same
         finally:
             self.proceed()
 
