@@ -73,9 +73,11 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)
         try:
             task = self.create_task(main)
-            while not task.done():
-                self._step()
-            self._bury()
+            try:
+                while not task.done():
+                    self._step()
+            finally:
+                self._bury()
             return task.result()
         finally:
             asyncio._set_running_loop(before)
@@ -109,7 +111,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         handle = process.ready.popleft()
         if not handle.cancelled():
             self.steps += 1
-            if self.steps > MOST_STEPS:
+            if self.steps > MOST_STEPS and not self._afterlife:
                 raise RuntimeError(f"more than {MOST_STEPS} steps at {self._now:.3f} s: something spins")
             handle._run()
 
