@@ -15,6 +15,7 @@ from fairlead.core.retry import RetryPolicy
 from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching
 from fairlead.engine.replaying import ReplayRequest
 from fairlead.engine.settings import Breaker, EngineSettings
+from fairlead.testing.simulation.disk import DiskFault
 from fairlead.testing.store_examples import event, lane
 from tests.contract.dispatcher_scene import Scene, play
 
@@ -573,5 +574,137 @@ def test_a_reload_keeps_what_was_settled_but_not_stored() -> None:
             await scene.until_settled()
         for subject in SUBJECTS:
             assert len(scene.sink.numbers(subject)) == 8
+
+    play(scenario)
+
+
+# -- a store that refuses ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["busy", "full"])
+def test_lanes_whose_settlement_cannot_be_stored_pause_and_go_on_by_themselves(fault: DiskFault) -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        for _ in range(3):
+            await scene.publish(*SUBJECTS)
+        await scene.until_took(20)
+        scene.database.fault = fault
+        before = scene.loop.time()
+        await scene.until(lambda: scene.loop.time() > before + 30.0)
+        at_most_one_more_each = len(scene.sink.took)
+        await scene.until(lambda: scene.loop.time() > before + 60.0)
+        assert len(scene.sink.took) == at_most_one_more_each < 3 * len(SUBJECTS)
+        scene.database.fault = None
+        await scene.until_settled()
+        for subject in SUBJECTS:
+            assert scene.sink.numbers(subject) == sorted(set(scene.sink.numbers(subject)))
+            assert len(scene.sink.numbers(subject)) == 3
+
+    play(scenario)
+
+
+# -- changes while something is in flight ------------------------------------------------------------------
+
+
+def test_a_late_410_does_not_disable_a_subscription_made_anew_under_its_name() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        scene.sink.stuck.add("x")
+        scene.sink.answers["x"].append(Outcome("gone", 410))
+        await scene.publish("x")
+        await scene.until(lambda: len(scene.sink.deliveries) == 1)
+        await scene.inside(scene.node.subscribing.delete(ANYONE, "console"))
+        await scene.subscribe(start="now")
+        scene.sink.let_go()
+        await scene.publish("y")
+        await scene.until_settled()
+        assert scene.sink.numbers("y") == [2]
+        assert (await scene.stored()).state == "active"
+
+    play(scenario)
+
+
+def test_of_two_filters_in_a_row_the_last_is_in_force_also_after_a_crash() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        for name in ("a", "b", "c", "d"):
+            wanted = replace(await scene.stored(), matching=Matching(types=(f"org.example.{name}",)))
+            await scene.inside(scene.node.subscribing.create(ANYONE, wanted, replace=True))
+        await scene.publish("x", type="org.example.c")
+        await scene.publish("x", type="org.example.d")
+        await scene.crash()
+        await scene.publish("x", type="org.example.c")
+        await scene.publish("x", type="org.example.d")
+        await scene.until_settled()
+        assert scene.sink.numbers("x") == [2, 4]
+
+    play(scenario)
+
+
+def test_other_options_hold_at_once_and_a_new_sink_is_tried_at_once() -> None:
+    async def scenario(scene: Scene) -> None:
+        made = await scene.subscribe()
+        scene.sink.down["console"] = DOWN
+        await scene.publish(*SUBJECTS)
+        await scene.until(lambda: any(view.breaker_open for view in scene.dispatcher.views("console")))
+        del scene.sink.down["console"]
+        moved = replace(
+            await scene.stored(), targets=(replace(made.targets[0], sink="https://new.example/"),)
+        )
+        await scene.inside(scene.node.subscribing.create(ANYONE, moved, replace=True))
+        assert not any(view.breaker_open for view in scene.dispatcher.views("console"))
+        await scene.until_settled()
+        assert {one.target.sink for one in scene.sink.deliveries[-5:]} == {"https://new.example/"}
+
+    play(scenario)
+
+
+def test_what_is_skipped_while_its_lane_is_tried_is_not_sent_after_the_call() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=replace(OPTIONS, retry=RetryPolicy(first_seconds=0.5, jitter="none")))
+        scene.sink.answers["x"].extend([DOWN] * 100)
+        first, _ = await scene.publish("x", "x")
+        await scene.until(lambda: len(scene.sink.tries("x")) == 3)
+        await scene.until_stored("x", "held")
+        position = first.entry.position
+        skip = scene.node.operating.skip(ANYONE, "console", key=lane("x"), position=position)
+        await scene.inside(skip)
+        tries = len(scene.sink.deliveries)
+        scene.sink.answers.clear()
+        await scene.until_settled()
+        assert all(one.parcels[0].entry.position != position for one in scene.sink.deliveries[tries:])
+        assert scene.sink.numbers("x") == [2]
+
+    play(scenario)
+
+
+def test_a_fence_is_asked_for_where_a_shared_stores_receiver_has_not_answered_yet() -> None:
+    async def scenario(scene: Scene) -> None:
+        scene.store.shared = True
+        await scene.subscribe(options=DeliveryOptions(receiver="library"))
+        wanted = replace(await scene.stored(), matching=Matching(types=("org.example.a",)))
+        put = await scene.inside(scene.node.subscribing.create(ANYONE, wanted, replace=True))
+        assert not put.pending
+        assert [len(one.parcels) for one in scene.sink.deliveries] == [0, 0]  # one of each partition
+
+    play(scenario)
+
+
+def test_a_filter_that_cannot_be_in_force_in_time_is_pending_and_comes_into_force_by_itself() -> None:
+    async def scenario(scene: Scene) -> None:
+        scene.store.shared = True
+        scene.sink.heard = False
+        await scene.subscribe(options=DeliveryOptions(receiver="library"))
+        wanted = replace(await scene.stored(), matching=Matching(types=("org.example.a",)))
+        put = await scene.inside(scene.node.subscribing.create(ANYONE, wanted, replace=True))
+        assert put.pending
+        await scene.publish("x", type="org.example.b")
+        await scene.until_took(1)  # the old filter is in force
+        scene.sink.heard = True
+        await scene.until(lambda: not any(view.pending_filter for view in scene.dispatcher.views("console")))
+        await scene.publish("x", type="org.example.b")
+        await scene.publish("x", type="org.example.a")
+        await scene.until_settled()
+        assert scene.sink.numbers("x") == [1, 3]
 
     play(scenario)
