@@ -326,6 +326,22 @@ def test_a_skip_by_rule_is_on_record_and_the_lane_goes_on() -> None:
     play(scenario)
 
 
+def test_what_was_skipped_is_named_by_the_next_event_of_its_resource_and_by_no_later_one() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=replace(OPTIONS, on_exhausted="skip"))
+        taken = Outcome("delivered", 200)
+        scene.sink.answers["x"].extend([REJECTED, taken, REJECTED, REJECTED, taken, taken])
+        appended = await scene.publish("x", "y", "x", "x", "x", "x", "x")
+        await scene.until_settled()
+        one, _, _, three, four, _, _ = (each.entry.position for each in appended)
+        named = {tries.parcels[0].entry.event.id: tries.parcels[0].skipped for tries in scene.sink.tries("x")}
+        assert named["a-3"] == (one,)
+        assert named["a-6"] == (three, four)
+        assert named["a-7"] == ()
+
+    play(scenario)
+
+
 @pytest.mark.parametrize("by", ["position", "event", "time"])
 def test_a_replay_begins_again_in_order_and_in_a_new_generation(by: str) -> None:
     async def scenario(scene: Scene) -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from fairlead.core.log import Entry
 from fairlead.core.queues import Run
+from fairlead.engine.lane_reading import Span, first_wanted
 from fairlead.ports import Parcel
 
 if TYPE_CHECKING:
     from fairlead.engine.owner import Owner
 
 MAX_SKIPPED = 32
-MAX_LOOKED_AT = 256
 
 
 def chained(runs: Sequence[Run]) -> tuple[Parcel, ...]:
@@ -52,11 +52,13 @@ async def _skipped(owner: Owner, entry: Entry) -> tuple[int, ...]:
     skipped = await store.channels.skipped_before(
         owner.channel, generation, entry.key, entry.position, MAX_SKIPPED
     )
-    if not skipped:
-        return ()
-    between = await store.log.read_lane(
-        entry.partition, entry.key, min(skipped), entry.position - 1, MAX_LOOKED_AT
-    )
-    delivered = [one.position for one in between if one.position not in skipped and owner.sieve.wants(one)]
-    after = max(delivered, default=0)
-    return tuple(sorted(position for position in skipped if position > after))
+    found: list[int] = []
+    for position in skipped:  # newest first
+        last = (found[-1] if found else entry.position) - 1
+        between = Span(entry.partition, entry.key, position + 1, last)
+        if await first_wanted(store.log, between, owner.sieve.wants) is not None:
+            break
+        found.append(position)
+    if not found:
+        owner.skipped_keys.discard(entry.key)  # nor is there any before what follows `entry`
+    return tuple(reversed(found))
