@@ -271,6 +271,17 @@ def test_a_retry_that_fails_leaves_a_parked_lane_parked() -> None:
     assert made.held["a"].last == DOWN
 
 
+def test_a_retry_that_meets_a_429_slows_the_subscription_and_stays_parked() -> None:
+    made = world("a")
+    failed(made, outcome=REJECTED)
+    made.lanes.poke(None, "parked", made.now)
+    made.turn_pages()
+    verdict = made.answer(started(made), Outcome("throttled", 429, retry_after_seconds=60.0))
+    made.flush()
+    assert verdict.slow_down_until == 60.0
+    assert made.held["a"].state == "parked"
+
+
 def test_a_retry_that_fails_leaves_a_held_lane_its_schedule() -> None:
     made = world("a")
     failed(made)

@@ -174,6 +174,9 @@ class Settling:
         if held.last is None:
             held.since = now
         held.last, held.last_at = outcome, now
+        if outcome.kind == "throttled" and outcome.status == 429:
+            asked_seconds = self.options.retry.throttled_seconds(outcome.retry_after_seconds or 0.0)
+            verdict.slow_down_until = now + asked_seconds
         if poked and (held.state == "parked" or held.ready_at > now):
             held.poked = False
             self._holds.put(held)
@@ -197,8 +200,6 @@ class Settling:
         held.state = "held"
         if outcome.kind == "throttled":
             held.ready_at = now + retry.throttled_seconds(outcome.retry_after_seconds or 0.0)
-            if outcome.status == 429:
-                verdict.slow_down_until = held.ready_at
             if retry.exhausted(0, now - held.since):
                 self._exhaust(held, entry, outcome, verdict, now=now, wall=wall)
             return
