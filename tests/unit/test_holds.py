@@ -46,6 +46,13 @@ def test_a_wall_clock_that_was_set_back_makes_nobody_wait_for_ever_and_none_nega
     assert found.since == 5.0
 
 
+def test_a_wall_clock_that_was_set_back_lets_a_lane_wait_for_its_back_off_and_no_longer() -> None:
+    holds = Holds()
+    failed_at = WALL + 3600.0
+    holds.restore([Hold("a", 1, 1, failed_at + 30.0, "held", failed_at, DOWN, failed_at)], now=5.0, wall=WALL)
+    assert holds.next_timer() == 35.0
+
+
 def test_they_are_due_in_the_order_of_their_times() -> None:
     holds = Holds()
     for key, at in (("a", 3.0), ("b", 1.0), ("c", 2.0)):

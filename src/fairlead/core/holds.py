@@ -71,9 +71,14 @@ class Holds:
         return self._by_key.get(key)
 
     def restore(self, holds: Iterable[Hold], *, now: float, wall: float) -> None:
-        """Take the stored holds over; `wall` is the wall clock's Unix time of the monotonic `now`."""
+        """Take the stored holds over; `wall` is the wall clock's Unix time of the monotonic `now`.
+
+        A lane never waits longer than it was meant to from its last failure, even if that lies in the future
+        of a wall clock that was set back meanwhile.
+        """
         for hold in holds:
-            wait_seconds = max(0.0, hold.ready_at - wall)
+            meant_seconds = hold.ready_at - (hold.since if hold.last_at is None else hold.last_at)
+            wait_seconds = max(0.0, min(hold.ready_at - wall, meant_seconds))
             since = now - max(0.0, wall - hold.since)
             state: HoldState = "held" if hold.state == "slow" else hold.state
             held = Held(hold.key, hold.head_pos, hold.attempt, now + wait_seconds, state, since, hold.last)
