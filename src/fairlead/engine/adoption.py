@@ -9,11 +9,16 @@ sends an empty `fence` delivery to get one.
 from __future__ import annotations
 
 import asyncio
+import logging
+from contextlib import suppress
 
 from fairlead.engine.owner import Owner
 from fairlead.engine.subscriber import Subscriber
+from fairlead.errors import FairleadError, StoreBusy, StoreFull
 
 AGAIN_SECONDS = 0.02
+
+_log = logging.getLogger(__name__)
 
 
 async def adopt_filter(subscriber: Subscriber, owner: Owner, timeout_seconds: float) -> bool:
@@ -21,12 +26,21 @@ async def adopt_filter(subscriber: Subscriber, owner: Owner, timeout_seconds: fl
     try:
         async with asyncio.timeout(timeout_seconds):
             while not owner.closed:
-                if await _is_heard(subscriber, owner) and await owner.adopt():
-                    return True
+                with suppress(StoreBusy, StoreFull):
+                    if await _is_heard(subscriber, owner) and await owner.adopt():
+                        return True
                 await asyncio.sleep(AGAIN_SECONDS)
     except TimeoutError:
         owner.sieve.pending = True
     return False
+
+
+async def retry_filter(subscriber: Subscriber, owner: Owner, timeout_seconds: float) -> None:
+    """As `adopt_filter`, while nobody waits for it: what goes wrong is put in the log."""
+    try:
+        await adopt_filter(subscriber, owner, timeout_seconds)
+    except FairleadError as failure:
+        _log.error("a filter stays pending", extra={"channel": owner.channel, "detail": str(failure)})
 
 
 async def _is_heard(subscriber: Subscriber, owner: Owner) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any
 
@@ -19,7 +19,7 @@ from fairlead.core.channel import ChannelId, ChannelState
 from fairlead.core.log import Appended
 from fairlead.core.settling import Verdict
 from fairlead.core.subscription import Subscription
-from fairlead.engine.adoption import adopt_filter
+from fairlead.engine.adoption import adopt_filter, retry_filter
 from fairlead.engine.feed import Feed
 from fairlead.engine.flusher import Flusher
 from fairlead.engine.owner import Owner
@@ -90,12 +90,10 @@ class Dispatcher:
         """
         for subscriber in self._subscribers.values():
             subscriber.close()
-        owners = list(self._owners())
-        waiting = [asyncio.ensure_future(owner.drained()) for owner in owners if owner.lanes.queues.flights]
-        if waiting:
-            await asyncio.wait(waiting, timeout=grace_seconds)
-        for future in waiting:
-            future.cancel()
+        owners = self._owners()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                await asyncio.gather(*(owner.drained() for owner in owners))
         for subscriber in self._subscribers.values():
             await subscriber.cancel()
         await self._flusher.stop()
@@ -153,6 +151,7 @@ class Dispatcher:
             subscriber.close()
             for owner in subscriber.owners.values():
                 owner.close()
+            self._spawn(subscriber.ended())
 
     @asynccontextmanager
     async def quiet(
@@ -290,7 +289,7 @@ class Dispatcher:
                 for owner in subscriber.owners.values():
                     owner.tick(now, passive=passive)
                     if owner.sieve.pending and owner.may_send:
-                        self._spawn(adopt_filter(subscriber, owner, TICK_SECONDS))
+                        self._spawn(retry_filter(subscriber, owner, TICK_SECONDS))
 
     def _spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
         task = asyncio.create_task(work)

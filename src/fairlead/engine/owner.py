@@ -144,8 +144,8 @@ class Owner:
             self._reloading = asyncio.create_task(self._reload())
 
     async def drained(self) -> None:
-        """Wait until nothing of this channel is in flight."""
-        while self.lanes.queues.flights:
+        """Wait until nothing of this channel is in flight, or it is closed and nobody's business."""
+        while self.lanes.queues.flights and not self.closed:
             self._landed.clear()
             await self._landed.wait()
 

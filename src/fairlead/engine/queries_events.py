@@ -12,7 +12,7 @@ import msgspec
 
 from fairlead.core.codec import encode_structured
 from fairlead.core.durations import format_time
-from fairlead.core.log import Entry, EventQuery
+from fairlead.core.log import PAGE_BYTES, Entry, EventQuery
 from fairlead.core.policy import Principal
 from fairlead.engine.arrivals import Arrivals
 from fairlead.engine.fates import Fates
@@ -66,7 +66,7 @@ class EventQueries:
             return await self._follow(principal, query, wait_seconds)
         heads = await self._store.log.heads()
         entries = await self._store.log.search(query)
-        full = len(entries) >= query.limit
+        full = _is_full(query, entries)
         places = _places(query, heads, entries, full)
         return Page(await self._items(principal, query, entries), _cursor(places) if full else None)
 
@@ -81,7 +81,7 @@ class EventQueries:
             try:
                 heads = await self._store.log.heads()
                 entries = await self._store.log.search(query)
-                full = len(entries) >= query.limit
+                full = _is_full(query, entries)
                 places = _places(query, heads, entries, full)
                 items = await self._items(principal, query, entries)
                 left = deadline - self._clock.monotonic()
@@ -139,6 +139,11 @@ def _places(query: EventQuery, heads: Places, entries: Sequence[Entry], full: bo
         else:
             places[entry.partition] = max(entry.position, places[entry.partition])
     return places
+
+
+def _is_full(query: EventQuery, entries: Sequence[Entry]) -> bool:
+    """Whether the search may have ended before the log did."""
+    return len(entries) >= query.limit or sum(entry.event.size for entry in entries) >= PAGE_BYTES
 
 
 def _cursor(places: Places) -> str:

@@ -63,7 +63,6 @@ class EngineSettings:
 
     Attributes:
         slow_after_seconds: from then on a lane in flight no longer keeps `low_water` back.
-        flush_window_seconds: how long settlements wait for others before they are stored together.
         read_ahead: at most so many unsettled events of one channel are kept in memory.
         handshake_seconds: how long a sink's consent holds (interface, section 7).
         grace_seconds: how long a stop waits for what is in flight (`[shutdown]`).
@@ -73,7 +72,6 @@ class EngineSettings:
     retention: Retention = field(default_factory=Retention)
     breaker: Breaker = field(default_factory=Breaker)
     slow_after_seconds: float = 2.0
-    flush_window_seconds: float = 0.002
     read_ahead: int = 512
     handshake_seconds: float = DAY_SECONDS
     grace_seconds: float = 20.0

@@ -82,11 +82,15 @@ class Subscriber:
         if self._timer is not None:
             self._timer.cancel()
 
+    async def ended(self) -> None:
+        """Wait until nothing is in flight; cancelling this ends it."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def cancel(self) -> None:
         """End what is in flight, now: its connections are closed."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.ended()
 
     def rate(self) -> float:
         """Delivered events a second, over the last ten."""
