@@ -143,6 +143,9 @@ class Checker:
             )  # fmt: skip
 
     def _check_state(self, partition: int, state: Channel, before: Channel | None) -> None:
+        for _, position in sorted(state.skips):
+            if (partition, position) not in self.log:
+                self.violated(f"STORE {partition}:{position} is skipped on record, and there is no such event")
         run = self.runs.get((partition, state.generation))
         if run is None or run.made_at != state.made_at:
             run = self.runs[partition, state.generation] = Run(state.generation, state.made_at)
@@ -240,7 +243,9 @@ class Checker:
             return
         for earlier in run.history.get(key, ()):
             if earlier < position and not state.settles(earlier, key):
-                self.violated(f"NEXT {partition}:{position} went out before {earlier} was stored as settled")
+                self.violated(
+                    f"NEXT {partition}:{position} went out before {earlier} was stored as settled; {state}"
+                )
 
     def landed(self, node: object, delivery: Delivery) -> None:
         """A request has ended."""

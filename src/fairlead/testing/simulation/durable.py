@@ -51,9 +51,13 @@ class Channel:
     skips: set[tuple[int, int]] = field(default_factory=set)
 
     def settles(self, position: int, key: str) -> bool:
-        """Whether the position counts as settled: passed, and covered by no hold."""
-        passed = position <= self.low_water or any(a <= position <= b for a, b in self.done)
-        return passed and not self.holds.get(key, position + 1) <= position
+        """Whether an owner that starts from here takes the position for settled.
+
+        A hold begins its lane, whatever else is open; without one what was passed is settled.
+        """
+        if key in self.holds:
+            return position < self.holds[key]
+        return position <= self.low_water or any(first <= position <= last for first, last in self.done)
 
 
 def read_log(connection: Connection) -> list[tuple[Any, ...]]:

@@ -14,6 +14,7 @@ from fairlead.testing.simulation import mutants_channel as channel
 from fairlead.testing.simulation import mutants_lanes as lanes
 from fairlead.testing.simulation.configurations import CONFIGURATIONS
 from fairlead.testing.simulation.patching import Patch
+from fairlead.testing.simulation.scenarios import SCENARIOS
 from fairlead.testing.simulation.world import Switches, World
 
 
@@ -24,14 +25,14 @@ class Mutant:
     Attributes:
         rule: it is a rule taken out, not an error put in.
         configuration: the world in which it shows.
-        found_by: a seed of that world.
+        found_by: a seed of that world; None: hardly any does, but the scenario of that name.
         apply: changes the code; or `switches` changes the world.
     """
 
     name: str
     rule: bool
     configuration: str
-    found_by: int
+    found_by: int | None
     apply: Callable[[], Patch] = tuple
     switches: Switches | None = None
 
@@ -43,9 +44,11 @@ class Mutant:
                 stack.enter_context(change)
             yield
 
-    def play(self, seed: int) -> str | None:
-        """What one seed finds; None if it finds nothing."""
+    def play(self, seed: int | None) -> str | None:
+        """What one seed finds, or the scenario (None); None if it finds nothing."""
         with self.in_force():
+            if seed is None:
+                return SCENARIOS[self.name]().play().violation
             return World(seed, CONFIGURATIONS[self.configuration], switches=self.switches).play().violation
 
     def search(self, first: int, seeds: int) -> tuple[int, str] | None:
@@ -68,10 +71,10 @@ _MUTANTS = (
     Mutant("scan_keep", True, "rest", 0, lanes.scan_keep),
     Mutant("one_flight", True, "rest", 0, lanes.one_flight),
     Mutant("filter_pos", True, "filters", 0, channel.filter_pos),
-    Mutant("filter_ack", True, "zombie-filters", 0, channel.filter_ack),
+    Mutant("filter_ack", True, "zombie-filters", None, channel.filter_ack),
     Mutant("key_lock", True, "ext", 0, switches=Switches(key_locked=False)),
     Mutant("probe_turn", True, "breaker", 0, lanes.probe_turn),
-    Mutant("skip_named", True, "rest-skip", 0, channel.skip_named),
+    Mutant("skip_named", True, "rest-skip", None, channel.skip_named),
     Mutant("undo_skip", True, "undo", 0, switches=Switches(undo_alone=True)),
     Mutant("noprev", False, "batch", 0, channel.noprev),
     Mutant("noapplied", False, "rest", 0, channel.noapplied),

@@ -45,15 +45,11 @@ def gen_ack() -> Patch:
 def filter_pos() -> Patch:
     """The call that sets a filter returns before the owner has written from where it holds."""
 
-    async def adopt(
-        original: Callable[..., Any], subscriber: Subscriber, owner: Owner, timeout_seconds: float
-    ) -> bool:
-        if timeout_seconds > dispatcher.TICK_SECONDS:
-            owner.sieve.pending = True  # the next tick sees to it
-            return True
-        return bool(await original(subscriber, owner, timeout_seconds))
+    async def adopt(subscriber: Subscriber, owner: Owner, timeout_seconds: float) -> bool:
+        owner.sieve.pending = True  # the next tick sees to it
+        return True
 
-    return around(dispatcher, "adopt_filter", adopt)
+    return instead(dispatcher, "adopt_filter", adopt)
 
 
 def filter_ack() -> Patch:

@@ -11,6 +11,7 @@ from fairlead.core.breaker import Breaker
 from fairlead.core.channel import ChannelState, Progress, Skip
 from fairlead.core.holds import Held
 from fairlead.core.lanes import UNBOUNDED, Lanes, Snapshot
+from fairlead.core.log import Entry
 from fairlead.core.outcome import DELIVERED, Outcome
 from fairlead.core.paging import Page, Paging
 from fairlead.core.queues import Run
@@ -57,7 +58,7 @@ def page_scan() -> Patch:
 
 
 def scan_keep() -> Patch:
-    """At a load `scan_pos` goes back to `low_water`, and what is read again counts as new."""
+    """At a load `scan_pos` goes back to `low_water`, and holds read no further."""
 
     def init(
         original: Callable[..., None], lanes: Lanes, state: ChannelState, *rest: Any, **more: Any
@@ -66,7 +67,10 @@ def scan_keep() -> Patch:
         forgotten = Progress(low_water, low_water, state.progress.done)
         original(lanes, replace(state, progress=forgotten), *rest, **more)
 
-    return around(Lanes, "__init__", init)
+    def read(original: Callable[..., None], lanes: Lanes, entry: Entry, wanted: bool) -> None:
+        original(lanes, entry, wanted and not lanes._was_done(entry.position))
+
+    return around(Lanes, "__init__", init) + around(Lanes, "read", read)
 
 
 def one_flight() -> Patch:
@@ -127,8 +131,12 @@ def probe_turn() -> Patch:
         held.paging = True
         return [Page(held.key, held.head_pos, rest[1])]
 
+    def due(original: Callable[..., float | None], lanes: Lanes, now: float) -> float | None:
+        at = original(lanes, now)
+        return at if at is None or not lanes.breaker.is_open else max(at, now + 0.1)
+
     turn = around(Lanes, "next", following) + around(Paging, "wanted", wanted)
-    return around(Breaker, "record", record) + turn
+    return around(Breaker, "record", record) + turn + around(Lanes, "next_due", due)
 
 
 def cursor_first() -> Patch:

@@ -160,12 +160,35 @@ class Operators:
         if skips:
             partition, key, position = self._random.choice(skips)
             if self._world.switches.undo_alone:
-                self._world.undo_alone(partition, key, position)
+                self._undo_alone(partition, key, position)
                 return
             await self._send_back(ReplayRequest(position=(partition, position), key=key))
 
+    def _undo_alone(self, partition: int, key: str, position: int) -> None:
+        """The mutant: take the skip from the record, and let the lane's hold begin there."""
+        world = self._world
+        head = world.checker.channels[partition].holds.get(key, position)
+        place = (NAME, partition)
+        world.connection.execute("BEGIN IMMEDIATE")
+        for sql, more in (
+            ("DELETE FROM skip WHERE subscription = ? AND partition = ? AND pos = ?", (position,)),
+            ("DELETE FROM hold WHERE subscription = ? AND partition = ? AND key = ?", (key,)),
+            (
+                "INSERT INTO hold (subscription, partition, key, head_pos, attempt, ready_at, state, since) "
+                "VALUES (?, ?, ?, ?, 0, 0, 'held', 0)",
+                (key, min(position, head)),
+            ),
+            ("UPDATE channel SET epoch = epoch + 1 WHERE subscription = ? AND partition = ?", ()),
+        ):
+            world.connection.execute(sql, (*place, *more))
+        world.connection.execute("COMMIT")
+
     async def _filter(self) -> None:
-        world, kinds = self._world, self._random.choice((1, 2, 3))
+        await self.set_filter(self._random.choice((1, 2, 3)))
+
+    async def set_filter(self, kinds: int) -> None:
+        """Change what is wanted to the kinds of a mask."""
+        world = self._world
         found = await self._call(lambda node: node.subscribing.get(ANYONE, NAME))
         world.checker.filter_asked(kinds)
         put = await self._call(

@@ -148,24 +148,6 @@ class World:
         self.say(f"applied {stamps.channel.partition}:{stamps.pos} generation {stamps.generation}")
         self.checker.applied(stamps, key)
 
-    def undo_alone(self, partition: int, key: str, position: int) -> None:
-        """The mutant: take the skip from the record, and let the lane's hold begin there."""
-        scan = self.checker.channels[partition].holds.get(key, position)
-        place = (NAME, partition)
-        self.connection.execute("BEGIN IMMEDIATE")
-        for sql, more in (
-            ("DELETE FROM skip WHERE subscription = ? AND partition = ? AND pos = ?", (position,)),
-            ("DELETE FROM hold WHERE subscription = ? AND partition = ? AND key = ?", (key,)),
-            (
-                "INSERT INTO hold (subscription, partition, key, head_pos, attempt, ready_at, state, since) "
-                "VALUES (?, ?, ?, ?, 0, 0, 'held', 0)",
-                (key, min(position, scan)),
-            ),
-            ("UPDATE channel SET epoch = epoch + 1 WHERE subscription = ? AND partition = ?", ()),
-        ):
-            self.connection.execute(sql, (*place, *more))
-        self.connection.execute("COMMIT")
-
     # -- relays ----------------------------------------------------------------------------------------
 
     async def serve(self) -> None:
