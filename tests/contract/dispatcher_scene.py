@@ -78,7 +78,8 @@ class Sink:
         self.deliveries.append(delivery)
         self.at.append(started)
         subjects = {parcel.entry.event.subject or "" for parcel in delivery.parcels}
-        lanes = {(delivery.subscription.id, subject) for subject in subjects}
+        made = f"{delivery.subscription.id} of {delivery.subscription.created_at}"
+        lanes = {(made, subject) for subject in subjects}
         self.under_way.update(lanes)
         assert max(self.under_way.values(), default=0) <= 1, "a lane in flight twice"
         self.most_at_once = max(self.most_at_once, self.under_way.total())
@@ -137,6 +138,7 @@ class Scene:
         self.sink = Sink(loop)
         self.database = new_database()
         self._number = 0
+        self._dead: set[asyncio.Task[Any] | None] = set()
         self.store: SqliteStore
         self.node: Node
         self.process: Process
@@ -164,7 +166,12 @@ class Scene:
         self.loop.kill(self.process)
         self.store.abandon()
         self.sink.under_way.clear()
+        self._dead |= self.at_work()
         await self.start()
+
+    def at_work(self) -> set[asyncio.Task[Any]]:
+        """What else than the test itself has not ended."""
+        return asyncio.all_tasks(self.loop) - self._dead - {asyncio.current_task(self.loop)}
 
     async def stop(self, grace_seconds: float = 20.0) -> None:
         await self.inside(self.node.stop(grace_seconds))
@@ -262,6 +269,7 @@ def play(
         await scenario(scene[0])
         if scene[0].process.alive:
             await scene[0].stop()
+            assert not scene[0].at_work(), "something of a stopped node goes on"
 
     loop.run(whole())
     assert not loop.defects

@@ -552,6 +552,24 @@ def test_a_crash_loses_nothing_and_repeats_at_most_the_last_request_of_each_reso
     play(scenario)
 
 
+@pytest.mark.parametrize("then", ["reload", "delete"])
+def test_a_stop_leaves_nothing_behind_whatever_was_going_on(then: str) -> None:
+    async def scenario(scene: Scene) -> None:
+        scene.sink.stuck.add("x")
+        await scene.subscribe()
+        await scene.publish("x", "y")
+        await scene.until_took(1)
+        if then == "reload":
+            await scene.inside(scene.dispatcher.reload("console"))
+        else:
+            await scene.inside(scene.node.subscribing.delete(ANYONE, "console"))
+            await scene.subscribe()
+        await scene.stop(grace_seconds=2.0)
+        assert not scene.at_work()
+
+    play(scenario)
+
+
 # -- the hand-over -----------------------------------------------------------------------------------------
 
 
