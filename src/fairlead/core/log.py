@@ -9,6 +9,9 @@ import msgspec
 
 from fairlead.core.event import Event
 
+PAGE_BYTES = 8 * 1024 * 1024
+"""A page of entries ends when it holds this much, however many were asked for: memory has a bound."""
+
 
 class Entry(msgspec.Struct, frozen=True):
     """One accepted event at its place in the log.

@@ -29,7 +29,12 @@ class Principal:
     grants: tuple[Grant, ...]
 
     def may(
-        self, action: Action, *, source: str | None = None, type: str | None = None, subscription: str | None = None
+        self,
+        action: Action,
+        *,
+        source: str | None = None,
+        type: str | None = None,
+        subscription: str | None = None,
     ) -> bool:
         """Whether any grant allows `action` on the named things; `admin` allows everything it covers."""
         return any(

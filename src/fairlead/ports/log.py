@@ -47,6 +47,8 @@ class Log(Protocol):
     async def read(self, partition: int, after: int, limit: int) -> list[Entry]:
         """At most `limit` entries above `after`, ascending. Pruned positions are simply not there.
 
+        A page also ends at `PAGE_BYTES`; only an empty one says that there are no more.
+
         Raises:
             StoreCorrupt: a row's digest is not that of its event.
         """
@@ -55,7 +57,10 @@ class Log(Protocol):
         """At most `limit` entries of one key from `first` up to `last`, ascending. Raises as `read`."""
 
     async def search(self, query: EventQuery) -> list[Entry]:
-        """The entries a query asks for; `key`, or `source` with `id`, use an index, others scan."""
+        """The entries a query asks for; `key`, or `source` with `id`, use an index, others scan.
+
+        The list also ends at `PAGE_BYTES`.
+        """
 
     async def first_at(self, accepted_at: float) -> dict[int, int]:
         """Per partition the first position accepted at or after a time; head + 1 where there is none."""

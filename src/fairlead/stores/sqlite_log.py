@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fairlead.core.event import Event, partition_of
-from fairlead.core.log import Appended, Entry, EventQuery
+from fairlead.core.log import PAGE_BYTES, Appended, Entry, EventQuery
 from fairlead.drivers.sqlite_file import Connection
 from fairlead.errors import EventConflict, Fault
 from fairlead.stores.sqlite_jobs import Transaction
@@ -62,7 +62,9 @@ class SqliteLog:
 
     async def read(self, partition: int, after: int, limit: int) -> list[Entry]:
         return await self._pages.run(
-            lambda connection: _entries(connection, partition, _SQL["page"], (partition, after, limit))
+            lambda connection: _page(
+                connection, partition, _SQL["page"], (partition, after, limit), PAGE_BYTES
+            )
         )
 
     async def read_lane(self, partition: int, key: str, first: int, last: int, limit: int) -> list[Entry]:
@@ -166,6 +168,17 @@ def _entries(connection: Connection, partition: int, sql: str, arguments: Any) -
     return [entry_of(partition, row) for row in connection.execute(sql, arguments)]
 
 
+def _page(connection: Connection, partition: int, sql: str, arguments: Any, room_bytes: int) -> list[Entry]:
+    """As `_entries`, until `room_bytes` are used up; at least one."""
+    found: list[Entry] = []
+    for row in connection.execute(sql, arguments):
+        found.append(entry_of(partition, row))
+        room_bytes -= found[-1].event.size
+        if room_bytes <= 0:
+            break
+    return found
+
+
 def _heads(connection: Connection) -> dict[int, int]:
     return dict(connection.execute(_SQL["heads"]).fetchall())
 
@@ -203,10 +216,11 @@ def _search(connection: Connection, query: EventQuery, partitions: int) -> list[
     }
     found: list[Entry] = []
     for partition in where:
-        if len(found) >= query.limit:
+        room_bytes = PAGE_BYTES - sum(entry.event.size for entry in found)
+        if len(found) >= query.limit or room_bytes <= 0:
             break
         place = {"partition": partition, "after": after.get(partition, 0), "limit": query.limit - len(found)}
-        found += _entries(connection, partition, _SQL[name], arguments | place)
+        found += _page(connection, partition, _SQL[name], arguments | place, room_bytes)
     return found
 
 
