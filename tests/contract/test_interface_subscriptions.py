@@ -173,6 +173,10 @@ def test_headers_that_the_relay_sets_are_refused(tmp_path: Path, name: str) -> N
         [{"regex": {"type": "a"}}],
         ["a"],
         {"exact": {"type": "a"}},
+        {},
+        "",
+        0,
+        False,
         [{"not": {"not": {"nonsense": 1}}}],
     ],
 )

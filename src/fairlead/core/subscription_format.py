@@ -138,7 +138,8 @@ def _matching(members: Members) -> tuple[Matching, list[Fault]]:
         if not isinstance(name, str) or not name:
             pointer = f"{members.at('types')}/{at}"
             members.faults.append(Fault(detail="must be a string that is not empty", pointer=pointer))
-    filters = members.raw("filters") or []
+    given = members.raw("filters")
+    filters = [] if given is None else given
     filter_faults = check_filters(filters, members.at("filters"))
     if filter_faults:
         return Matching(), filter_faults
