@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from fairlead.core.channel import Hold, HoldState, Skip
 from fairlead.core.outcome import Outcome
 
-
 FEW = 256
 
 
