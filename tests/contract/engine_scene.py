@@ -75,6 +75,7 @@ class View:
     scan_pos: int
     low_water: int = 0
     open_positions: Collection[int] = ()
+    holds: int = 0
     in_flight_keys: frozenset[str] = frozenset()
     breaker_open: bool = False
     pending_filter: bool = False

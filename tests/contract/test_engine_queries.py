@@ -399,10 +399,14 @@ def test_lag_is_zero_exactly_when_nothing_is_left_to_deliver() -> None:
         await scene.settle(channel, Progress(0, 2))
         scene.see(await scene.state(channel), open_positions=[2])
         assert (await _status(scene))["lag_events"] == 1
+        scene.see(await scene.state(channel), holds=1)
+        assert (await _status(scene))["lag_events"] == 1, "a hold that is not stored yet counts"
         await scene.settle(channel, Progress(2, 2), holds=(scene.hold(2),))
+        scene.see(await scene.state(channel), holds=1)
         status = await _status(scene)
         assert (status["lag_events"], status["held_lanes"], status["lag_seconds"]) == (1, 1, 65.0)
         await scene.settle(channel, Progress(2, 2), released=(lane("k1"),))
+        scene.see(await scene.state(channel))
         status = await _status(scene)
         assert (status["lag_events"], status["lag_seconds"]) == (0, 0.0)
 
@@ -454,6 +458,7 @@ def test_metrics_have_the_names_of_the_interface() -> None:
     async def scenario(scene: Scene) -> None:
         await scene.subscribed()
         await scene.settle(scene.channel("k1"), holds=(scene.hold(1),))
+        scene.see(await scene.state(scene.channel("k1")), holds=1)
         await scene.publish(event(1))
         text = await scene.queries.metrics_text(ANYONE)
         partition = scene.channel("k1").partition

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from fairlead.core.channel import ChannelId, HoldState
+from fairlead.core.channel import ChannelId
 from fairlead.errors import StoreCorrupt
 from fairlead.ports import Store
 
@@ -32,6 +32,8 @@ class Seen(Protocol):
     def scan_pos(self) -> int: ...
     @property
     def open_positions(self) -> Collection[int]: ...
+    @property
+    def holds(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,6 @@ async def lag_of(
     views: Collection[Seen],
     *,
     heads: Mapping[int, int],
-    lanes: Mapping[HoldState, int],
     now: float,
 ) -> Lag:
     """The lag of one subscription.
@@ -54,19 +55,18 @@ async def lag_of(
     Args:
         views: its channels as the dispatcher sees them.
         heads: of the log.
-        lanes: how many are in which state.
         now: Unix seconds.
     """
-    events = sum(lanes.values())
+    events = 0
     oldest = now
     for view in views:
         partition = view.channel.partition
         unread = max(heads[partition] - view.scan_pos, 0)
-        events += unread + len(view.open_positions)
+        events += unread + len(view.open_positions) + view.holds
         if view.open_positions or unread:
             first = min(view.open_positions, default=view.scan_pos + 1)
             oldest = min(oldest, await _accepted_at(store, partition, first, now))
-    if any(lanes.values()):
+    if any(view.holds for view in views):
         rows = await store.channels.holds(subscription, None, None, _LANES_SEEN)
         oldest = min([oldest, *(row.hold.since for row in rows)])
     return Lag(events, max(now - oldest, 0.0))

@@ -291,6 +291,7 @@ class Owner:
             self.lanes.low_water,
             self.lanes.scan_pos,
             tuple(self.lanes.queues.open),
+            len(self.lanes.holds),
             flights,
             self.lanes.breaker.is_open,
             self.sieve.pending,

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fairlead.core.channel import HoldState
 from fairlead.core.durations import format_time
 from fairlead.core.policy import Principal
 from fairlead.core.signature import public_key
@@ -77,7 +76,7 @@ class StatusQueries:
         for subscription in seen:
             counts = await self._store.channels.count_holds(subscription.id)
             label = {"subscription": subscription.id}
-            lags.append((label, await self._lag(subscription, heads, counts)))
+            lags.append((label, await self._lag(subscription, heads)))
             lanes += [({**label, "state": state}, counts.get(state, 0)) for state in ("held", "parked")]
             targets += [
                 ({**label, "partition": str(view.channel.partition)}, view.fence.target)
@@ -102,7 +101,7 @@ class StatusQueries:
         id = subscription.id
         views = self._dispatcher.views(id)
         counts = await self._store.channels.count_holds(id)
-        lag = await self._lag(subscription, heads, counts)
+        lag = await self._lag(subscription, heads)
         targets = Counter(str(view.fence.target) for view in views)
         secret = subscription.secrets.current
         status = {
@@ -126,13 +125,9 @@ class StatusQueries:
             status["filter_pending"] = True
         return status
 
-    async def _lag(
-        self, subscription: Subscription, heads: Mapping[int, int], counts: Mapping[HoldState, int]
-    ) -> Lag:
+    async def _lag(self, subscription: Subscription, heads: Mapping[int, int]) -> Lag:
         views = self._dispatcher.views(subscription.id)
-        return await lag_of(
-            self._store, subscription.id, views, heads=heads, lanes=counts, now=self._clock.now()
-        )
+        return await lag_of(self._store, subscription.id, views, heads=heads, now=self._clock.now())
 
     async def _last_error(self, id: str) -> dict[str, Any] | None:
         last = await self._store.attempts.last_error(id)

@@ -14,6 +14,7 @@ class ChannelView:
 
     Attributes:
         open_positions: read and not settled, of lanes without a hold, ascending.
+        holds: how many lanes are held, parked or slow; the store may not know of each yet.
         in_flight_keys: the keys of which an event is under way.
         breaker_open: the target counts as down.
         pending_filter: a changed filter is not in force here yet.
@@ -24,6 +25,7 @@ class ChannelView:
     low_water: int
     scan_pos: int
     open_positions: tuple[int, ...]
+    holds: int
     in_flight_keys: frozenset[str]
     breaker_open: bool
     pending_filter: bool
