@@ -16,10 +16,10 @@ from typing import cast
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fairlead.drivers.http_connections import Connections
 from fairlead.drivers.http_limits import ServerLimits
+from fairlead.drivers.http_protocol import Protocol
 from fairlead.drivers.http_refusal import overloaded, rendered
 from fairlead.drivers.http_taking import Taking
 from fairlead.errors import HeadersTooLarge, InvalidHeader, Problem, RequestTimeout
@@ -44,14 +44,13 @@ class _Parting:
         self.close = part
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(Protocol):
     """One connection."""
 
     def __init__(
         self, config: Config, connections: Connections, limits: ServerLimits, loop: asyncio.AbstractEventLoop
     ) -> None:
-        super().__init__(config, connections, {}, loop)
-        self.server_state: Connections = connections
+        super().__init__(config, connections, loop)
         self._limits = limits
         self._stage = Stage.SILENT
         self._request = 0
@@ -136,20 +135,22 @@ class GuardedProtocol(HttpToolsProtocol):
     # -- the parser's callbacks ---------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self._unset_keepalive_if_required()
         super().on_message_begin()
         self._stage = Stage.HEAD
         self._request += 1
         self._head_bytes = self._head_count = self._unread_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
+        self._head_bytes += len(url)
+        if self._head_bytes > self._limits.header_bytes:
+            self._stop(self._headers_too_large())
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_count += 1
-        self._count(len(name) + len(value) + 4)
-        if self._head_count > self._limits.headers:
+        self._head_bytes += len(name) + len(value) + 4
+        limits = self._limits
+        if self._head_count > limits.headers or self._head_bytes > limits.header_bytes:
             self._stop(self._headers_too_large())
         if self._stage is Stage.HEAD:  # a trailer comes after the app has read the headers, and is dropped
             super().on_header(name, value)
@@ -162,7 +163,6 @@ class GuardedProtocol(HttpToolsProtocol):
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) != 1 and (hosts or self.parser.get_http_version() == "1.1"):
             self._stop(InvalidHeader(f"the request has {len(hosts)} Host headers; send exactly one"))
-        self._unset_keepalive_if_required()
         super().on_headers_complete()
         self._stage = Stage.BODY
         if not self.cycle.keep_alive:
@@ -192,11 +192,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self._linger()
         else:
             self.transport.close()
-
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > self._limits.header_bytes:
-            self._stop(self._headers_too_large())
 
     def _stop(self, problem: Problem) -> None:
         """Out of a parser's callback: it ends `feed_data` with an error."""
