@@ -145,7 +145,7 @@ class Checker:
     def _check_state(self, partition: int, state: Channel, before: Channel | None) -> None:
         for _, position in sorted(state.skips):
             if (partition, position) not in self.log:
-                self.violated(f"STORE {partition}:{position} is skipped on record, and there is no such event")
+                self.violated(f"STORE {partition}:{position} is skipped on record, and no such event is")
         run = self.runs.get((partition, state.generation))
         if run is None or run.made_at != state.made_at:
             run = self.runs[partition, state.generation] = Run(state.generation, state.made_at)

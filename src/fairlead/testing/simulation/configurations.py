@@ -84,7 +84,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "undo": replace(
         _REST, filters=False, exhausted="skip", attempts=1, operations=("undo", "undo", "skip", "retry")
     ),
-    "breaker": replace(_REST, attempts=None, operations=(), filters=False, late=False, partitions=1),
+    "breaker": replace(_PLAIN, attempts=None, operations=(), late=False, partitions=1),
     "retention": replace(_REST, max_age_seconds=5.0, operations=("skip", "release", "replay"), filters=False),
     "zombie": replace(
         _REST, zombie=True, disk=False, lazy=True, operations=(*OPERATIONS, *FAR), keep_seconds=1e6

@@ -23,13 +23,18 @@ class FaultyConnection(Connection):
         fault: `busy`: locked by another program; `full`: no room for anything that writes; `reserve`: no room
             for appends; `lost`: a commit fails and nothing of it is stored; `unknown`: it fails, yet all is.
         committed: called after each commit.
+        refused: this statement meets a lock the next time.
     """
 
     fault: DiskFault | None = None
     committed: Callable[[], None] | None = None
+    refused: str | None = None
     _writing = False
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:
+        if sql == self.refused:
+            self.refused = None
+            raise _error("busy")
         if self.fault is not None:
             if sql.startswith("BEGIN") and self.fault == "busy":
                 raise _error("busy")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fairlead.core.breaker import Breaker
 from fairlead.core.channel import ChannelState, Progress, Skip
 from fairlead.core.holds import Held
 from fairlead.core.lanes import UNBOUNDED, Lanes, Snapshot
@@ -102,32 +101,28 @@ def two_flight() -> Patch:
 
 
 def probe_turn() -> Patch:
-    """An open breaker probes one lane only: the one that opened it."""
-    opened: dict[int, str] = {}
-
-    def record(original: Callable[..., bool], breaker: Breaker, key: str, *rest: Any, **more: Any) -> bool:
-        was_open = breaker.is_open
-        closed = original(breaker, key, *rest, **more)
-        if breaker.is_open and not was_open:
-            opened[id(breaker)] = key
-        return closed
+    """An open breaker probes one lane only: the first by its key."""
+    asked: dict[int, float] = {}
 
     def following(original: Callable[..., Run | None], lanes: Lanes, now: float, **more: Any) -> Run | None:
         if not lanes.breaker.is_open:
             return original(lanes, now, **more)
-        key = opened[id(lanes.breaker)]
-        lane, held = lanes.queues.get(key), lanes.holds.get(key)
+        key = min([held.key for held in lanes.holds] + list(lanes.queues._lanes), default="")
+        lane = lanes.queues.get(key)
         ready = lane is not None and lane.queue and not lanes.queues.flights and not lane.waiting
         if not ready or not lanes.caught_up or not lanes.breaker.may_probe(now):
             return None
-        return lanes._depart(key, held, now, 1, UNBOUNDED)
+        return lanes._depart(key, lanes.holds.get(key), now, 1, UNBOUNDED)
 
     def wanted(original: Callable[..., list[Page]], paging: Paging, now: float, *rest: Any) -> list[Page]:
         if not paging._breaker.is_open:
             return original(paging, now, *rest)
-        held = paging._holds.get(opened[id(paging._breaker)])
+        held = min(paging._holds, key=lambda one: one.key, default=None)
         if held is None or held.loaded or held.paging or not paging._breaker.may_probe(now):
             return []
+        if now < asked.get(id(paging), 0.0) + 0.1:
+            return []
+        asked[id(paging)] = now
         held.paging = True
         return [Page(held.key, held.head_pos, rest[1])]
 
@@ -136,7 +131,7 @@ def probe_turn() -> Patch:
         return at if at is None or not lanes.breaker.is_open else max(at, now + 0.1)
 
     turn = around(Lanes, "next", following) + around(Paging, "wanted", wanted)
-    return around(Breaker, "record", record) + turn + around(Lanes, "next_due", due)
+    return turn + around(Lanes, "next_due", due)
 
 
 def cursor_first() -> Patch:

@@ -56,6 +56,7 @@ class Network:
 
     Attributes:
         weather: as it is now.
+        serve: the receiver.
         under_way: how many requests are on their way, or at the receiver.
     """
 
@@ -64,7 +65,7 @@ class Network:
         self.under_way = 0
         self._loop = loop
         self._random = random
-        self._serve = serve
+        self.serve = serve
         self._process = Process("network")
 
     def carry(self, content_type: str, body: bytes) -> asyncio.Future[HttpAnswer]:
@@ -99,7 +100,7 @@ class Network:
         self.under_way += 1
         try:
             await asyncio.sleep(delay_seconds)
-            return await self._serve(content_type, body)
+            return await self.serve(content_type, body)
         finally:
             self.under_way -= 1
 

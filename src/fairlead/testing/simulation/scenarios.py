@@ -9,7 +9,9 @@ from dataclasses import replace
 from fairlead.core.event import Event
 from fairlead.core.policy import ANYONE
 from fairlead.core.subscription import Start
+from fairlead.drivers.http_message import HttpAnswer
 from fairlead.errors import WrongState
+from fairlead.stores.sqlite_queries import queries
 from fairlead.testing.simulation.configurations import CONFIGURATIONS
 from fairlead.testing.simulation.network import CALM
 from fairlead.testing.simulation.operators import NAME
@@ -36,12 +38,17 @@ class _Scenario(World):
         """What happens."""
         raise NotImplementedError
 
-    async def publish(self, relay: Relay, *kinds: int) -> None:
+    async def publish(self, relay: Relay, *kinds: int, subject: str = "k0") -> None:
         """Events of one resource, at once."""
         events = []
         for kind in kinds:
             self._number += 1
-            about = {"type": f"org.example.{kind}", "subject": "k0", "source": "/sim", "specversion": "1.0"}
+            about = {
+                "type": f"org.example.{kind}",
+                "subject": subject,
+                "source": "/sim",
+                "specversion": "1.0",
+            }
             events.append(Event.of({**about, "id": f"e-{self._number}"}, b"{}", "json"))
         node = relay.node
         assert node is not None
@@ -56,7 +63,12 @@ class _Scenario(World):
         raise AssertionError("the story took another course")
 
     async def _until_nothing_is_left(self) -> None:
-        await self.until(lambda: self.violation is not None or not self.checker.outstanding(None))
+        for _ in range(1000):
+            left = self.checker.outstanding(self.temper.poison)
+            if self.violation is not None or not left:
+                return
+            await self.pause(0.05)
+        self._violated(f"LIVE {left[0]}")
 
     @property
     def relay(self) -> Relay:
@@ -109,7 +121,54 @@ class FilterGrowsBehindAZombie(_Scenario):
         await self._poll()
 
 
+class HoldFarBeyondLowWater(_Scenario):
+    """A relay dies while one answer is out and, far behind that event, a lane is held (`scan_keep`)."""
+
+    def __init__(self) -> None:
+        super().__init__("filters")
+        self._take = self.network.serve
+
+    async def tell(self) -> None:
+        await self.serve()
+        await self.operators.subscribe(Start("beginning"), 1)
+        self.temper.poison = KEY
+        self.network.serve = self._take_one_slowly
+        await self.publish(self.relay, 1, *[2] * 40, subject="slow")
+        await self.publish(self.relay, 1)
+        await self.until(lambda: self.rows("SELECT 1 FROM hold WHERE head_pos = 42"))
+        self.relay.kill()
+        await self.pause(0.2)
+        self.temper.poison = None
+        self.connection.refused = queries("log")["page"]  # the lane is read before the log
+        await self.serve()
+
+    async def _take_one_slowly(self, content_type: str, body: bytes) -> HttpAnswer | None:
+        if b'"slow"' in body:
+            await self.pause(0.5)
+        return await self._take(content_type, body)
+
+
+class OneBadKeyBehindABreaker(_Scenario):
+    """A target that was down comes back, but fails one resource for ever (`probe_turn`)."""
+
+    def __init__(self) -> None:
+        super().__init__("breaker")
+
+    async def tell(self) -> None:
+        await self.serve()
+        await self.operators.subscribe(Start("beginning"), 3)
+        self.temper.poison, self.temper.down = KEY, True
+        await self.publish(self.relay, 1)
+        await self.publish(self.relay, 1, subject="k1")
+        node = self.relay.node
+        assert node is not None
+        await self.until(lambda: any(view.breaker_open for view in node.dispatcher.views(NAME)))
+        self.temper.down = False
+
+
 SCENARIOS: dict[str, Callable[[], World]] = {
     "skip_named": SkipOfWhatIsNotThere,
     "filter_ack": FilterGrowsBehindAZombie,
+    "probe_turn": OneBadKeyBehindABreaker,
+    "scan_keep": HoldFarBeyondLowWater,
 }
