@@ -28,7 +28,10 @@ def killed_while_publishing(relay: RelayProcess, number: int) -> None:
 
 def drained(relay: RelayProcess, *names: str) -> None:
     for name in names or ("console",):
-        until(lambda name=name: relay.api.drained(name), f"{name} has everything")  # type: ignore[misc]
+        until(
+            lambda name=name: relay.api.drained(name),  # type: ignore[misc]
+            lambda name=name: f"{name} has all: {relay.api.status(name)} {relay.said}",  # type: ignore[misc]
+        )
 
 
 def check(relay: RelayProcess, sink: Sink) -> None:
