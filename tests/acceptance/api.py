@@ -49,10 +49,11 @@ def event(number: int, key: str = "k1", **more: Any) -> dict[str, Any]:
 
 
 class Api:
-    """Calls of one relay."""
+    """Calls of one relay, as whoever `authorization` says."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, authorization: str | None = None) -> None:
         self.port = port
+        self.authorization = authorization
 
     def call(
         self,
@@ -68,6 +69,8 @@ class Api:
         target = f"{path}?{urlencode(given)}" if given else path
         body = document if isinstance(document, bytes) or document is None else json.dumps(document).encode()
         sent = {"content-type": "application/json"} if body is not None else {}
+        if self.authorization is not None:
+            sent["authorization"] = self.authorization
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=CALL_SECONDS)
         try:
             connection.request(method, target, body, {**sent, **(headers or {})})
