@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from fairlead import Receiver, Reject
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.subscription import BatchOptions, Target
@@ -40,7 +42,7 @@ def play(place: Path, handler: Any, scene: Play, **options: Any) -> None:
 
 def to_library(target: Target, *parcels: Parcel, epoch: int = 7, **options: Any) -> Delivery:
     whole = delivery(target, *parcels, to=subscription(target, receiver="library", **options))
-    return replace(whole, fence=replace(whole.fence, epoch=epoch))
+    return msgspec.structs.replace(whole, fence=replace(whole.fence, epoch=epoch))
 
 
 def said(answer: Answer) -> list[tuple[str, int | None]]:

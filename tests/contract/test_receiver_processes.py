@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from fairlead.core.answer import parse_answer
+from fairlead.errors import InvalidRequest
 from fairlead.testing.receiver_kit import SignedRequest
 from tests.contract.receiving import SECRET, event, kit
 
@@ -55,8 +56,8 @@ class Server:
             if response.status == 200:
                 parse_answer(response.read())
             return response.status
-        except (OSError, http.client.HTTPException):
-            return None
+        except (OSError, http.client.HTTPException, InvalidRequest):
+            return None  # it died before its answer, or in the middle of it
         finally:
             connection.close()
 
