@@ -102,9 +102,7 @@ def refuses_for_want_of_room(relay: RelayProcess) -> None:
     assert answer.headers["retry-after"] == "10"
 
 
-def test_row_13_a_full_disk_stops_intake_while_deliveries_go_on(
-    full_relay: RelayProcess, sink: Sink
-) -> None:
+def test_row_13_a_full_disk_stops_intake_while_deliveries_go_on(full_relay: RelayProcess, sink: Sink) -> None:
     relay = full_relay
     with_backlog(relay, sink)
     ballast = fill(relay, 6 * 1024 * 1024)

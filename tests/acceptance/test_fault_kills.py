@@ -40,9 +40,7 @@ def check(relay: RelayProcess, sink: Sink) -> None:
     check_applied(sink.history, Log.read(relay.api), once=False)
 
 
-def test_row_01_kill_before_the_append_commits(
-    watched_relay: RelayProcess, disk: Disk, sink: Sink
-) -> None:
+def test_row_01_kill_before_the_append_commits(watched_relay: RelayProcess, disk: Disk, sink: Sink) -> None:
     relay = watched_relay
     relay.api.subscribe("console", sink.url)
     disk.kill_at("write", "before")

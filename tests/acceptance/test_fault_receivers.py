@@ -145,9 +145,7 @@ def test_row_40_free_resources_pass_thousands_of_blocked_ones(relay: RelayProces
 
     relay.restart()
     relay.api.publish(*(event(99, key) for key in FREE))
-    until(
-        lambda: all(numbers[-1] == 99 for numbers in sink.numbers().values()), "and after a restart"
-    )
+    until(lambda: all(numbers[-1] == 99 for numbers in sink.numbers().values()), "and after a restart")
     assert relay.api.status("console")["held_lanes"] == len(blocked)
     waiting = relay.api.call("GET", "/subscriptions/console/lanes", limit=10).must(200)["items"]
     assert {lane["waiting"] for lane in waiting} == {4}

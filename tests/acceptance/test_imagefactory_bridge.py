@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imagefactory's own bytes, over its own HTTP client, through a relay that is killed, to a receiver that checks."""
+"""Imagefactory's own bytes, by its own HTTP client, through a relay that is killed, to a receiver."""
 
 from __future__ import annotations
 

@@ -72,9 +72,7 @@ def test_loss_L9_retries_that_are_used_up_park_the_lane_and_keep_its_events(
 
 
 @pytest.mark.parametrize("inactive", ["paused", "disabled", "stopped"])
-def test_loss_L11_an_inactive_target_keeps_its_events(
-    relay: RelayProcess, sink: Sink, inactive: str
-) -> None:
+def test_loss_L11_an_inactive_target_keeps_its_events(relay: RelayProcess, sink: Sink, inactive: str) -> None:
     become(relay, sink, inactive)
     relay.api.publish(*(event(number, key) for number in (2, 3) for key in KEYS))
     relay.restart()

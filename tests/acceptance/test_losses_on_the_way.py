@@ -107,9 +107,7 @@ def test_loss_L6_the_202_comes_after_the_fsync(relay: RelayProcess) -> None:
             assert not unsynced, "a 202 was sent before what it is about was fsynced"
 
 
-def test_loss_L7_a_delivery_that_cannot_be_noted_is_not_stuck(
-    impatient: RelayProcess, sink: Sink
-) -> None:
+def test_loss_L7_a_delivery_that_cannot_be_noted_is_not_stuck(impatient: RelayProcess, sink: Sink) -> None:
     relay = impatient
     relay.api.subscribe("console", sink.url)
     relay.api.call("POST", "/subscriptions/console/pause").must(200)
