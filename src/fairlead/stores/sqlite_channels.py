@@ -29,7 +29,7 @@ from fairlead.stores import sqlite_attempts, sqlite_replay
 from fairlead.stores.sqlite_jobs import Transaction
 from fairlead.stores.sqlite_queries import queries
 from fairlead.stores.sqlite_reader import Reader, snapshot
-from fairlead.stores.sqlite_rows import encode, hold_of, hold_row, progress_of, skip_of, skip_row
+from fairlead.stores.sqlite_rows import Row, encode, hold_of, hold_row, progress_of, skip_of, skip_row
 from fairlead.stores.sqlite_writer import Writer
 
 _SQL = queries("channel")
@@ -82,7 +82,7 @@ class SqliteChannels:
         # No savepoints: a fence is checked before anything of its flush is written.
         owner = self._owner
         return await self._writer.write(
-            lambda transaction: [_flush(transaction, flush, owner) for flush in flushes], guarded=False
+            lambda transaction: _flush(transaction, flushes, owner), guarded=False
         )
 
     async def fence(
@@ -242,17 +242,30 @@ def _refusal(transaction: Transaction, fence: Fence, owner: str | None) -> Fence
     return None
 
 
-def _flush(transaction: Transaction, flush: ChannelFlush, owner: str | None) -> Fence | Exception:
-    """One channel's share of a flush."""
+def _flush(
+    transaction: Transaction, flushes: Sequence[ChannelFlush], owner: str | None
+) -> list[Fence | Exception]:
+    """Nearly all of a flush is progress under a fence that holds: that is one statement for every channel."""
+    progressed = [_progress_row(flush, owner) for flush in flushes if flush.progress is not None]
+    changed = transaction.connection.executemany(_SQL["put_progress_fenced"], progressed).rowcount
+    hold = changed == len(flushes)
+    return [
+        (None if hold else _refusal(transaction, flush.fence, owner)) or _flush_rest(transaction, flush)
+        for flush in flushes
+    ]
+
+
+def _progress_row(flush: ChannelFlush, owner: str | None) -> Row:
+    fence, progress = flush.fence, flush.progress
+    assert progress is not None  # noqa: S101  # asked for only then
+    place = (progress.low_water, progress.scan_pos, encode(progress.done), *fence.channel)
+    return (*place, owner, fence.lease, fence.generation, fence.epoch)
+
+
+def _flush_rest(transaction: Transaction, flush: ChannelFlush) -> Fence:
+    """What a flush has beside its progress; its fence was found to hold."""
     fence, execute = flush.fence, transaction.execute
     channel = fence.channel
-    if (refusal := _refusal(transaction, fence, owner)) is not None:
-        return refusal
-    if flush.progress is not None:
-        progress = flush.progress
-        execute(
-            _SQL["put_progress"], (progress.low_water, progress.scan_pos, encode(progress.done), *channel)
-        )
     for key in flush.released:
         execute(_SQL["drop_hold"], (*channel, key))
     for hold in flush.holds:

@@ -41,8 +41,9 @@ class Transaction:
 
     def write_heads(self) -> None:
         """Store the heads once, however many events the jobs appended."""
-        for partition in sorted(self.touched):
-            self.execute(_LOG["put_head"], (partition, self.heads[partition]))
+        if self.touched:
+            heads = [(partition, self.heads[partition]) for partition in sorted(self.touched)]
+            self.connection.executemany(_LOG["put_head"], heads)
 
 
 class Job(Generic[T]):

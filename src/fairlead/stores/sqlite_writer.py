@@ -89,6 +89,7 @@ class Writer:
         self._bulk: deque[Job[Any]] = deque()
         self._other: deque[Job[Any]] = deque()
         self._closed: StoreError | None = None
+        self._called = False
 
     # -- asking ----------------------------------------------------------------------------------------
 
@@ -147,14 +148,23 @@ class Writer:
     def _submit(self, job: Job[T]) -> asyncio.Future[T]:
         self.check_open()
         (self._bulk if job.kind == "bulk" else self._other).append(job)
-        self._executor(self._drain)  # the first drain to run takes everything; most find nothing left
+        self._call()
         return job.future
+
+    def _call(self) -> None:
+        """Have the executor take what waits: once for all that comes until it does, as waking it costs."""
+        if not self._called:
+            self._called = True
+            self._executor(self._drain)
 
     # -- carrying out ----------------------------------------------------------------------------------
 
     def _drain(self) -> None:
         """One commit of what waits; on the executor's thread."""
+        self._called = False  # before the look: whoever comes after it calls again
         jobs = self._take()
+        if self._bulk:
+            self._call()
         if not jobs:
             return
         try:

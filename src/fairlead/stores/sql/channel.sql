@@ -21,6 +21,14 @@ UPDATE channel SET epoch = epoch + 1 WHERE subscription = ?;
 -- name: put_progress
 UPDATE progress SET low_water = ?, scan_pos = ?, done_ranges = ? WHERE subscription = ? AND partition = ?;
 
+-- name: put_progress_fenced
+-- Where the fence is the store's; else no row changes.
+UPDATE progress SET low_water = ?, scan_pos = ?, done_ranges = ?
+WHERE subscription = ? AND partition = ? AND EXISTS (
+    SELECT 1 FROM channel JOIN lease USING (partition)
+    WHERE channel.subscription = progress.subscription AND channel.partition = progress.partition
+      AND lease.owner = ? AND lease.epoch = ? AND channel.generation = ? AND channel.epoch = ?);
+
 -- name: put_hold
 INSERT OR REPLACE INTO hold
     (subscription, partition, key, head_pos, attempt, ready_at, state, since, last_outcome, last_at)
