@@ -25,6 +25,7 @@ from fairlead.engine.flusher import Flusher
 from fairlead.engine.owner import Owner
 from fairlead.engine.revisions import Revisions
 from fairlead.engine.settings import EngineSettings
+from fairlead.engine.staleness import catch_up
 from fairlead.engine.subscriber import Subscriber
 from fairlead.engine.views import ChannelView
 from fairlead.engine.works import Works
@@ -244,17 +245,12 @@ class Dispatcher:
         elif verdict.stale is not None:
             told = (verdict.stale.generation or 0, verdict.stale.epoch or 0)
             if told > (owner.fence.generation, owner.fence.epoch):
+                owner.pause()
                 owner.keep(asyncio.create_task(self._catch_up(subscription, owner, told)))
 
     async def _catch_up(self, subscription: Subscription, owner: Owner, told: tuple[int, int]) -> None:
-        """A receiver has seen a newer fence than ours: whose is it?"""
-        await owner.reload()  # not ours any more: it closes; changed by somebody: it goes on from there
-        if owner.closed:
-            return
-        if told[0] > owner.fence.generation:
+        if await catch_up(owner, told):
             self._end(subscription, "stopped", "store-behind")
-        elif told > (owner.fence.generation, owner.fence.epoch):
-            await owner.raise_epoch(told[1] + 1)
 
     def _end(self, subscription: Subscription, state: str, reason: str) -> None:
         """Stop sending at once; the store is told, and whoever looks."""
