@@ -24,8 +24,12 @@ class Chaos:
     def __init__(self, world: World, random: Random) -> None:
         self._world = world
         self._random = random
-        if not world.configuration.late:
-            world.network.weather = Weather(late=0.0, repeated=0.0)
+        configuration = world.configuration
+        world.network.weather = (
+            Weather(repeated=configuration.repeated)
+            if configuration.late
+            else Weather(late=0.0, repeated=0.0)
+        )
 
     async def rage(self) -> None:
         """Faults of machines, one after the other."""

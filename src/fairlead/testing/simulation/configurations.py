@@ -33,6 +33,7 @@ class Configuration:
     Attributes:
         receiver: see `receivers`.
         late: copies come late, and requests outlive their relay's patience.
+        repeated: how many requests some proxy repeats, if `late`.
         zombie: a second node takes the leases while the first lives on; the store is shared then.
         crash: relays are killed and stopped; disk: the store's disk makes trouble.
         attempts: after so many a lane is parked or skipped.
@@ -42,8 +43,9 @@ class Configuration:
         max_age_seconds: unsettled events are deleted after that, on record.
     """
 
-    receiver: Literal["lib", "ext", "plain", "pos"] = "lib"
+    receiver: Literal["lib", "split", "ext", "plain", "pos"] = "lib"
     late: bool = True
+    repeated: float = 0.08
     zombie: bool = False
     crash: bool = True
     disk: bool = True
@@ -73,7 +75,9 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "rest-lazy": replace(_REST, lazy=True),
     "rest-skip": replace(_REST, exhausted="skip", attempts=1),
     "batch": replace(_REST, batch=4, lazy=True, keys=2),
+    "split": replace(_REST, receiver="split", batch=4, lazy=True, keys=2),
     "ext": replace(_REST, receiver="ext", exhausted="skip", attempts=2),
+    "ext-repeats": replace(_REST, receiver="ext", repeated=0.5, keys=1, partitions=1, operations=()),
     "calm": replace(_REST, crash=False, disk=False),
     "stop": replace(_REST, exhausted="stop", gone=True, poison=False),
     "prune": replace(_REST, operations=(), filters=False, exhausted="skip", attempts=1),

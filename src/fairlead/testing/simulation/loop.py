@@ -31,7 +31,7 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.alive = True
-        self.calls: set[asyncio.Future[Any]] = set()
+        self.calls: dict[asyncio.Future[Any], None] = {}
         self.ready: deque[asyncio.Handle] = deque()
         self.listed = False
 
@@ -45,6 +45,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     Attributes:
         defects: what ended in an exception that nobody took.
         steps: how many callbacks have run.
+        over: what still runs only ends.
     """
 
     def __init__(self, random: Random) -> None:
@@ -58,7 +59,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._timer_number = 0
         self._tasks: dict[asyncio.Task[Any], None] = {}  # until they end, however dead their process
         self._limbo: list[tuple[asyncio.Handle, Process]] = []
-        self._afterlife = False
+        self.over = False
 
     # -- running -------------------------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         process.alive = False
         self._limbo += [(handle, process) for handle in process.ready]
         process.ready.clear()
-        calls, process.calls = process.calls, set()
+        calls, process.calls = process.calls, {}
         for call in calls:
             if not call.done():
                 call.set_exception(ConnectionError(f"{process.name} died"))
@@ -111,7 +112,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         handle = process.ready.popleft()
         if not handle.cancelled():
             self.steps += 1
-            if self.steps > MOST_STEPS and not self._afterlife:
+            if self.steps > MOST_STEPS and not self.over:
                 raise RuntimeError(f"more than {MOST_STEPS} steps at {self._now:.3f} s: something spins")
             handle._run()
 
@@ -126,7 +127,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
                 self._make_ready(handle, process)
 
     def _make_ready(self, handle: asyncio.Handle, process: Process) -> None:
-        if not process.alive and not self._afterlife:
+        if not process.alive and not self.over:
             self._limbo.append((handle, process))
         else:
             if not process.listed:
@@ -136,7 +137,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def _bury(self) -> None:
         """End every task, so that none is destroyed half-way; what they do then changes nothing any more."""
-        self._afterlife = True
+        self.over = True
         self._timers.clear()
         for handle, process in self._limbo:  # what the dead would have done next: their tasks hang on it
             self._make_ready(handle, process)
@@ -203,7 +204,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         task = asyncio.Task(coro, loop=self, name=name or "task", context=context)
         self._tasks[task] = None
         task.add_done_callback(self._forget)
-        if self._afterlife:
+        if self.over:
             task.cancel()  # before its first step
         return task
 
@@ -212,7 +213,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if self._afterlife or isinstance(error, ConnectionError):
+        if self.over or isinstance(error, ConnectionError):
             return
         self.defects.append(f"{context['message']}: {error!r}{where(error)}")
 

@@ -76,6 +76,12 @@ def skip_named() -> Patch:
 # -- the store ---------------------------------------------------------------------------------------------
 
 
+def _progress_where(fence: str) -> Patch:
+    """Another fence around progress."""
+    sql = "UPDATE progress SET low_water = ?1, scan_pos = ?2, done_ranges = ?3 WHERE subscription = ?4"
+    return statement(sqlite_channels._SQL, "put_progress_fenced", f"{sql} AND partition = ?5 AND {fence}")
+
+
 def fence_chan() -> Patch:
     """Writes are fenced by the lease only."""
 
@@ -86,7 +92,8 @@ def fence_chan() -> Patch:
         gone = isinstance(refused, Fenced) and "gone" in str(refused)
         return refused if gone or isinstance(refused, LeaseLost) else None
 
-    return around(sqlite_channels, "_refusal", refusal)
+    leased = "EXISTS (SELECT 1 FROM lease WHERE partition = progress.partition AND owner = ?6 AND epoch = ?7)"
+    return around(sqlite_channels, "_refusal", refusal) + _progress_where(f"{leased} AND ?8 + ?9 > 0")
 
 
 def zombie_flush() -> Patch:
@@ -98,7 +105,7 @@ def zombie_flush() -> Patch:
         refused = original(transaction, fence, owner)
         return refused if refused is not None and "gone" in str(refused) else None
 
-    return around(sqlite_channels, "_refusal", refusal)
+    return around(sqlite_channels, "_refusal", refusal) + _progress_where("?6 <> '' AND ?7 + ?8 + ?9 > 0")
 
 
 def replay_hold() -> Patch:

@@ -94,7 +94,8 @@ class Network:
             _fail(answered, "reset", "the answer was lost")
 
     async def _repeat(self, content_type: str, body: bytes) -> None:
-        await self._deliver(content_type, body, self._random.random() * self.weather.slow_seconds)
+        at_most = self.weather.slow_seconds if self._random.random() < 0.5 else 0.3
+        await self._deliver(content_type, body, self._random.random() * at_most)
 
     async def _deliver(self, content_type: str, body: bytes, delay_seconds: float) -> HttpAnswer | None:
         self.under_way += 1

@@ -38,7 +38,7 @@ SINK = "http://127.0.0.1:3248/hook"
 def subscription_of(configuration: Configuration, kinds: int, start: Start) -> Subscription:
     """The subscription of a world, to events of some kinds (a mask: 1, 2 or 3)."""
     batch = BatchOptions(max_events=configuration.batch) if configuration.batch > 1 else None
-    library = configuration.receiver in ("lib", "ext")
+    library = configuration.receiver in ("lib", "split", "ext")
     options = DeliveryOptions(
         retry=RetryPolicy(
             first_seconds=0.1,

@@ -2,6 +2,8 @@
 """The receivers of a simulation; the names are those of the protocol's model.
 
 lib     the library: inbox and effect in one transaction
+split   the library behind a gateway that takes batches apart, and hands the events over in any order: only
+        the chain keeps them in theirs
 ext     the library with an effect outside the inbox's database: it begins, has its effect, commits, and may
         die in between
 plain   no library: runs whatever comes
@@ -16,7 +18,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from fairlead.core.answer import Stale
+import msgspec
+
+from fairlead.core.answer import Result, Stale, encode_results
 from fairlead.core.chain import conclude, decide
 from fairlead.core.codec import decode_batch, decode_structured
 from fairlead.core.event import Event
@@ -111,6 +115,33 @@ class LibraryReceiver:
             return _answer(of_problem(Overloaded(str(error), retry_after_seconds=1)))
         except DiedError:
             return None
+
+
+class SplittingReceiver(LibraryReceiver):
+    """`split`: each event of a batch is tried whatever came of those before it."""
+
+    async def serve(self, content_type: str, body: bytes) -> HttpAnswer | None:
+        if content_type != BATCH or front_door(self.temper) is not None:
+            return await super().serve(content_type, body)
+        results = []
+        parts = list(zip(decode_batch(body, 1000), read_batch_stamps(body), strict=True))
+        self._handler.random.shuffle(parts)
+        try:
+            for event, stamps in parts:
+                whole = Event.of({**event.attributes, **stamps.attributes()}, event.payload, event.form)
+                answer = self._applier.apply(whole, stamps)
+                reply = of_stale(answer) if isinstance(answer, Stale) else of_answer(answer)
+                results.append(
+                    Result(
+                        partition=stamps.channel.partition,
+                        position=stamps.pos,
+                        status=reply.status,
+                        answer=msgspec.Raw(reply.body),
+                    )
+                )
+        except (InboxError, DiedError):
+            return None
+        return HttpAnswer(207, [], encode_results(results))
 
 
 class OutsideReceiver:

@@ -149,7 +149,7 @@ class Relay:
         answer: asyncio.Future[T] = self._loop.create_future()
         if not self.alive:
             raise ConnectionError(f"{self.name} is down")
-        self.process.calls.add(answer)
+        self.process.calls[answer] = None
 
         async def work_and_tell() -> None:
             try:
@@ -167,7 +167,7 @@ class Relay:
         try:
             result = await answer
         finally:
-            self.process.calls.discard(answer)
+            self.process.calls.pop(answer, None)
         if not lossless and self._random.random() < self._network.weather.lost_answer:
             raise ConnectionError("the answer was lost")
         return result

@@ -34,6 +34,7 @@ from fairlead.testing.simulation.receivers import (
     OutsideReceiver,
     PlainReceiver,
     Receiver,
+    SplittingReceiver,
     Temper,
 )
 from fairlead.testing.simulation.relay import Relay
@@ -115,6 +116,8 @@ class World:
         match self.configuration.receiver:
             case "lib":
                 return LibraryReceiver(handler, inbox)
+            case "split":
+                return SplittingReceiver(handler, inbox)
             case "ext":
                 return OutsideReceiver(handler, inbox)
             case kind:
