@@ -11,8 +11,8 @@ import pytest
 from fairlead.testing.simulation.loop import Process, SimulatedLoop
 
 
-def new_loop(seed: int = 1) -> SimulatedLoop:
-    return SimulatedLoop(Random(seed))  # type: ignore[abstract]  # what it lacks needs a world
+def new_loop(seed: int = 1, *, orderly: bool = True) -> SimulatedLoop:
+    return SimulatedLoop(Random(seed), orderly=orderly)  # type: ignore[abstract]  # what it lacks needs a world
 
 
 def test_time_jumps_to_the_next_timer() -> None:
@@ -73,6 +73,19 @@ def test_within_a_process_callbacks_keep_their_order() -> None:
 
     loop.run(main())
     assert seen == list(range(20))
+
+
+def test_a_disorderly_loop_mixes_what_is_ready() -> None:
+    seen: list[int] = []
+    loop = new_loop(orderly=False)
+
+    async def main() -> None:
+        for number in range(20):
+            loop.call_soon(seen.append, number)
+        await asyncio.sleep(1)
+
+    loop.run(main())
+    assert sorted(seen) == list(range(20)) != seen
 
 
 def test_between_processes_the_seed_decides() -> None:

@@ -3,7 +3,8 @@
 
 Nothing waits: where nothing is ready the clock jumps to the next timer. Callbacks belong to the process in
 whose context they were made; a killed process runs no further step, not even a `finally`, as after `kill -9`.
-Within a process callbacks run in their order, as asyncio promises; between processes the seed decides.
+What is ready runs in an order that the seed decides; in half of the seeds callbacks of one process keep
+theirs, as asyncio promises.
 """
 
 from __future__ import annotations
@@ -42,16 +43,20 @@ _current: ContextVar[Process] = ContextVar("process")
 class SimulatedLoop(asyncio.AbstractEventLoop):
     """Runs one simulation.
 
+    Args:
+        orderly: callbacks of one process keep their order; None: the seed decides.
+
     Attributes:
         defects: what ended in an exception that nobody took.
         steps: how many callbacks have run.
         over: what still runs only ends.
     """
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, *, orderly: bool | None = None) -> None:
         self.defects: list[str] = []
         self.steps = 0
         self._random = random
+        self._orderly = random.random() < 0.5 if orderly is None else orderly
         self._now = 0.0
         self._world = Process("world")
         self._busy: list[Process] = []
@@ -109,6 +114,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             self._busy.pop()
             process.listed = False
             return
+        if not self._orderly and len(process.ready) > 1:
+            process.ready.rotate(self._random.randrange(len(process.ready)))
         handle = process.ready.popleft()
         if not handle.cancelled():
             self.steps += 1

@@ -160,6 +160,8 @@ class World:
             configuration=self.configuration, random=self._fork(), say=self.say,
         )  # fmt: skip
         self.relays.append(relay)
+        if self.configuration.crash and not self.calm:
+            relay.clock.set_by = self.random.choice((0.0, 0.0, 0.0, -15.0, 15.0))
         try:
             await relay.start()
         except (FairleadError, ConnectionError) as error:
