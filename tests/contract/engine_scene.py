@@ -90,6 +90,7 @@ class StillDispatcher:
     seen: dict[str, list[View]] = field(default_factory=dict)
     in_force: bool = True
     in_quiet: Callable[[], Coroutine[Any, Any, None]] | None = None
+    damage: dict[ChannelId, str] = field(default_factory=dict)
 
     def offer(self, appended: Sequence[Appended]) -> None:
         self.offered += appended

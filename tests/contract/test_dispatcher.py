@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -608,6 +609,70 @@ def test_a_reload_keeps_what_was_settled_but_not_stored() -> None:
             await scene.until_settled()
         for subject in SUBJECTS:
             assert len(scene.sink.numbers(subject)) == 8
+
+    play(scenario)
+
+
+# -- a damaged store ---------------------------------------------------------------------------------------
+
+
+def damage(scene: Scene, subject: str, number: int) -> Callable[[], None]:
+    """Damage the row of an event; what is returned mends it."""
+    row = (lane(subject), f"a-{number}")
+    ((digest,),) = scene.database.execute("SELECT digest FROM log WHERE key = ? AND id = ?", row).fetchall()
+    set_digest = "UPDATE log SET digest = ? WHERE key = ? AND id = ?"
+    scene.database.execute(set_digest, (bytes(16), *row))
+    return lambda: (scene.database.execute(set_digest, (digest, *row)), None)[1]
+
+
+def test_a_damaged_row_stops_its_channel_alone_is_shown_and_passed_once_it_is_mended() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        await scene.inside(scene.node.subscribing.pause(ANYONE, "console"))
+        channels = {partition_of(lane(one), 2): one for one in SUBJECTS}
+        await scene.publish(*channels.values(), *channels.values())
+        mend = damage(scene, channels[0], 1 if channels[0] == next(iter(channels.values())) else 2)
+        await scene.crash()
+        status = await scene.inside(scene.node.queries.status(await scene.stored()))
+        assert "damage" not in status
+        await scene.inside(scene.node.subscribing.resume(ANYONE, "console"))
+        await scene.until(lambda: len(scene.sink.numbers(channels[1])) == 2)
+        await scene.until(lambda: bool(scene.dispatcher.damage))
+        status = await scene.inside(scene.node.queries.status(await scene.stored()))
+        assert [one["partition"] for one in status["damage"]] == [0]
+        assert "fairlead store check" in status["damage"][0]["detail"]
+        assert (await scene.inside(scene.node.queries.readiness()))["store"] == "damaged"
+        assert not scene.sink.numbers(channels[0])
+        mend()
+        await scene.until(lambda: len(scene.sink.numbers(channels[0])) == 2)
+        assert scene.sink.numbers(channels[0]) == sorted(scene.sink.numbers(channels[0]))
+        assert (await scene.inside(scene.node.queries.readiness()))["store"] == "ok"
+
+    play(scenario)
+
+
+def test_a_damaged_row_met_at_the_hand_over_loses_nothing_behind_it() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        await scene.publish("x")
+        await scene.until_took(1)
+        appended = []
+        for number in (100, 101, 102):
+            appended += await scene.inside(scene.store.log.append([event(number, "x")], scene.clock.now()))
+        mend = damage(scene, "x", 100)
+
+        async def offer() -> None:
+            scene.dispatcher.offer(appended[1:2])  # the hand-over of the first is lost
+
+        await scene.inside(offer())
+        await scene.until(lambda: bool(scene.dispatcher.damage))
+        await scene.accept([event(103, "x")])
+        mend()
+        await scene.until_took(5)
+        assert scene.sink.numbers("x") == [1, 100, 101, 102, 103]
+        assert not scene.dispatcher.damage
+        damage(scene, "x", 100)
+        await scene.inside(scene.node.subscribing.delete(ANYONE, "console"))
 
     play(scenario)
 

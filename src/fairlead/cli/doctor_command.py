@@ -155,6 +155,10 @@ def _subscription(item: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             check, "warning", "paused; its events are kept", f"fairlead subscriptions resume {name}"
         )
+    for damage in status.get("damage", ()):
+        found = True
+        what = f"partition {damage['partition']} stands still: {damage['detail']}"
+        yield Finding(check, "wrong", what, "stop the relay, then: fairlead store check; restore a backup")
     if status["parked_lanes"]:
         found = True
         remedy = f"mend the receiver, then: fairlead lanes release {name} --state parked (or skip the head)"

@@ -37,7 +37,8 @@ def command(caller: Caller) -> None:
 def row(item: dict[str, Any]) -> list[object]:
     """The status line of one subscription."""
     status = item["status"]
-    state = status["state"] + (f" ({status['reason']})" if status.get("reason") else "")
+    reason = "the store is damaged; see fairlead doctor" if status.get("damage") else status.get("reason")
+    state = status["state"] + (f" ({reason})" if reason else "")
     return [
         item["id"],
         state,

@@ -41,7 +41,10 @@ _log = logging.getLogger(__name__)
 
 
 class Dispatcher:
-    """Everything that is sent. All methods are for the event loop's thread."""
+    """Everything that is sent. All methods are for the event loop's thread.
+
+    `damage` names the channels that stand still because the store cannot be read there, and why.
+    """
 
     def __init__(
         self,
@@ -56,9 +59,11 @@ class Dispatcher:
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._flusher = Flusher(store.channels)
+        self._flusher = flusher = Flusher(store.channels)
+        self.damage: dict[ChannelId, str] = {}
+        revisions = Revisions(store.subscriptions)
         self._works = Works(
-            store, sender, clock, settings, random, telemetry, Revisions(store.subscriptions), self._flusher
+            store, sender, clock, settings, random, telemetry, revisions, flusher, self.damage
         )
         self._feeds: list[Feed] = []
         self._subscribers: dict[str, Subscriber] = {}

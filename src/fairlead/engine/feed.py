@@ -14,7 +14,7 @@ from typing import Protocol
 
 from fairlead.core.filters import Needs
 from fairlead.core.log import Entry
-from fairlead.errors import StoreBusy, StoreFull
+from fairlead.errors import StoreBusy, StoreError, StoreFull
 from fairlead.ports import Log
 
 RING_ENTRIES = 2000
@@ -28,6 +28,9 @@ class Reader(Protocol):
 
     def take(self, entry: Entry) -> None:
         """The next entry that its needs do not rule out; positions before it are none of its business."""
+
+    def read_on(self) -> None:
+        """Nothing more is handed over: detach, and read the log from the last entry taken on."""
 
 
 class Feed:
@@ -109,6 +112,9 @@ class Feed:
                 except (StoreBusy, StoreFull):
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
+                except StoreError:
+                    self._give_up()
+                    return
                 for entry in page:
                     if entry.position > self.head:
                         self._skip_pruned(entry.position)
@@ -118,6 +124,13 @@ class Feed:
                     self.head = self._target
         finally:
             self._catching_up = None
+
+    def _give_up(self) -> None:
+        """The log cannot be read here: whoever reads it by himself meets that, says so and tries again."""
+        for reader in list(self._needs):
+            reader.read_on()
+        self._skip_pruned(self._target + 1)
+        self.head = self._target  # only now: a reader may not count as past what it was not given
 
     def _skip_pruned(self, position: int) -> None:
         """Positions that retention deleted leave a gap, over which the ring cannot be counted."""

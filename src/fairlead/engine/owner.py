@@ -125,6 +125,7 @@ class Owner:
         except StoreError as failure:
             _log.error("a channel cannot be read", extra={"channel": self.channel, "detail": str(failure)})
             self.close()
+            self.works.damage[self.channel] = f"{failure}; then start again"
         finally:
             self._reloading = None
             self.proceed()
@@ -160,7 +161,7 @@ class Owner:
     def close(self) -> None:
         """Send nothing more, store nothing more: the channel is somebody else's, or gone."""
         self.closed = True
-        self.scanner.stop()
+        self.scanner.close()
         self.works.flusher.forget(self)
         self._landed.set()
 

@@ -57,7 +57,7 @@ class StatusQueries:
         partitions = self._store.log.partitions
         return {
             "status": phase,
-            "store": "failed" if phase == "failed" else "ok",
+            "store": "failed" if phase == "failed" else "damaged" if self._dispatcher.damage else "ok",
             "partitions_owned": partitions if phase == "ready" else 0,
             "partitions": partitions,
         }
@@ -104,7 +104,7 @@ class StatusQueries:
         lag = await self._lag(subscription, heads)
         targets = Counter(str(view.fence.target) for view in views)
         secret = subscription.secrets.current
-        status = {
+        status: dict[str, Any] = {
             "state": subscription.state,
             "reason": subscription.reason,
             "since": format_time(subscription.since),
@@ -123,6 +123,9 @@ class StatusQueries:
         }
         if any(view.pending_filter for view in views):
             status["filter_pending"] = True
+        damage = self._dispatcher.damage
+        if broken := [view.channel for view in views if view.channel in damage]:
+            status["damage"] = [{"partition": one.partition, "detail": damage[one]} for one in broken]
         return status
 
     async def _lag(self, subscription: Subscription, heads: Mapping[int, int]) -> Lag:

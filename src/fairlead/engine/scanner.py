@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LANE_ENTRIES = 16
 RETRY_SECONDS = 1.0
+DAMAGE_SECONDS = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,11 @@ class Scanner:
             self._reading.cancel()
             self._reading = None
 
+    def close(self) -> None:
+        """Read nothing any more."""
+        self.stop()
+        self._owner.works.damage.pop(self._owner.channel, None)
+
     def resume(self) -> None:
         """Take one `stop` back; a new scanner wants one before it begins."""
         self._stops -= 1
@@ -75,6 +81,11 @@ class Scanner:
         if lanes.urgent:
             owner.works.flusher.want(owner, hurry=True)
         owner.wake()
+
+    def read_on(self) -> None:
+        """The feed cannot go on (`Reader.read_on`)."""
+        self._let_go()
+        self._owner.wake()
 
     def _may_read(self) -> bool:
         owner = self._owner
@@ -110,6 +121,7 @@ class Scanner:
                 page = await self._feed.read(lanes.cursor, min(lanes.room, PAGE_ENTRIES))
                 if self._stops or lanes is not self._owner.lanes:
                     return
+                self._owner.works.damage.pop(self._owner.channel, None)
                 if not page:
                     lanes.passed(max(lanes.scan_pos, head))
                 self._give(lanes, page)
@@ -119,14 +131,20 @@ class Scanner:
         except (StoreBusy, StoreFull):
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._owner.wake)
         except StoreError as failure:
-            self._stops += 1
-            _log.error(
-                "the log cannot be read; the channel stands still until a restart",
-                extra={"channel": self._owner.channel, "detail": str(failure)},
-            )
+            self._stand_still(failure)
         finally:
             if self._reading is asyncio.current_task():
                 self._reading = None
+
+    def _stand_still(self, failure: StoreError) -> None:
+        """Nothing behind a damaged row is sent before it; whoever looks is told, and time may mend a disk."""
+        self._stops += 1
+        asyncio.get_running_loop().call_later(DAMAGE_SECONDS, self.resume)
+        owner, detail = self._owner, str(failure)
+        if owner.works.damage.get(owner.channel) != detail:
+            extra = {"channel": owner.channel, "detail": detail}
+            _log.error("the log cannot be read; the channel stands still", extra=extra)
+        owner.works.damage[owner.channel] = detail
 
     def _give(self, lanes: Lanes, page: list[Entry]) -> None:
         wants = self._owner.sieve.wants

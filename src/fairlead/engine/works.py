@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from fairlead.core.channel import ChannelId
 from fairlead.engine.flusher import Flusher
 from fairlead.engine.revisions import Revisions
 from fairlead.engine.settings import EngineSettings
@@ -15,7 +16,11 @@ from fairlead.telemetry import Telemetry
 
 @dataclass(frozen=True, slots=True)
 class Works:
-    """The world and the tools of one node's owners and subscribers."""
+    """The world and the tools of one node's owners and subscribers.
+
+    Attributes:
+        damage: channels that cannot be read, and why; for people.
+    """
 
     store: Store
     sender: Sender
@@ -25,3 +30,4 @@ class Works:
     telemetry: Telemetry
     revisions: Revisions
     flusher: Flusher
+    damage: dict[ChannelId, str]

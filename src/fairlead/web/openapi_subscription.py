@@ -92,4 +92,5 @@ STATUS = shown(
     active_targets={"type": "object", "additionalProperties": COUNT},
     last_error=or_null(shown("at outcome", at=TIME, outcome=OUTCOME, status=STATUS_CODE, detail=ANY_TEXT)),
     filter_pending=FLAG,
+    damage=array(shown("partition detail", partition=COUNT, detail=ANY_TEXT)),
 )
