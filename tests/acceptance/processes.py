@@ -209,7 +209,8 @@ class ReceiverProcess(Child):
 def _environment() -> dict[str, str]:
     """Ours, without what configures a relay or a client; this project's tests can be imported."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+    path = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
+    return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
 
 
 def fairlead(*arguments: str, place: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -21,7 +21,7 @@ from typing import Any
 import uvloop
 
 from fairlead import Event, Receiver
-from fairlead.sdk.sqlite_inbox import SqliteTransaction
+from fairlead.sdk.sqlite_inbox import SqliteInbox, SqliteTransaction
 from tests.acceptance.history import Applied
 from tests.acceptance.small_server import Answer, serve
 
@@ -84,7 +84,8 @@ class WithLibrary:
     def __init__(self, options: Mapping[str, Any]) -> None:
         _open(options["history"]).close()
         self._faults = Faults(options)
-        self._receiver = Receiver(self._take, secrets=[options["secret"]], inbox=options["history"])
+        inbox = SqliteInbox(options["history"], lease_seconds=3.0)  # soon free again after a kill
+        self._receiver = Receiver(self._take, secrets=[options["secret"]], inbox=inbox)
 
     def _take(self, event: Event, transaction: SqliteTransaction) -> None:
         if self._faults.fails():
