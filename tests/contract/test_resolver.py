@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -169,5 +170,28 @@ def test_closing_gives_up_what_is_under_way() -> None:
 def test_the_systems_resolver_knows_localhost() -> None:
     async def main() -> None:
         assert set(await system_lookup("localhost", 80)) <= {"127.0.0.1", "::1"}
+
+    run(main())
+
+
+def test_names_without_an_answer_hold_up_no_other_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_answer = threading.Event()
+
+    def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        if host.startswith("dead"):
+            may_answer.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    async def main() -> None:
+        dead = [asyncio.create_task(system_lookup(f"dead-{number}", 443)) for number in range(50)]
+        await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(10):
+                assert await system_lookup("alive", 443) == ["192.0.2.1"]
+        finally:
+            may_answer.set()
+            await asyncio.gather(*dead)
 
     run(main())

@@ -11,6 +11,8 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from fairlead.core.address import Endpoint
@@ -20,6 +22,7 @@ Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 """Addresses of a host and port; raises `socket.gaierror`, or another OSError."""
 
 _MAX_ENTRIES = 4096
+_threads = ThreadPoolExecutor(256, thread_name_prefix="fairlead-dns")  # each started when it is needed
 
 
 class AddressCheck(Protocol):
@@ -30,8 +33,13 @@ class AddressCheck(Protocol):
 
 
 async def system_lookup(host: str, port: int) -> Sequence[str]:
-    """The system's resolver, in a thread of the loop's."""
-    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """The system's resolver, in threads of its own.
+
+    A name whose servers are dead holds a thread for half a minute. The loop has four of them (uvloop) or a
+    few, so that a handful of such names would hold up the look-ups of every other subscription.
+    """
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    infos = await asyncio.get_running_loop().run_in_executor(_threads, ask)
     return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
