@@ -36,13 +36,12 @@ from fairlead.web.limits import BodyLimits
 class SystemClock:
     """The machine's clocks; `monotonic` runs on while the machine is suspended, where it has such a clock."""
 
-    _boot = getattr(time, "CLOCK_BOOTTIME", None)
-
-    def now(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic() if self._boot is None else time.clock_gettime(self._boot)
+    now = staticmethod(time.time)
+    monotonic = staticmethod(
+        partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+        if hasattr(time, "CLOCK_BOOTTIME")
+        else time.monotonic
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import cast
 from unicodedata import category
 
@@ -41,12 +42,21 @@ _URI_TEXT = rf"[A-Za-z][A-Za-z0-9+\-.]*+:(?:{_AUTHORITY}|(?!//){_PCHAR}*+){_TAIL
 _RELATIVE_TEXT = rf"(?:{_AUTHORITY}|(?!//|[^/?\#:]*+:){_PCHAR}*+){_TAIL}"
 _TOKEN = r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+"  # noqa: S105 - RFC 9110's word for it
 
+
+def _remembered(matches: Callable[[str], re.Match[str] | None]) -> Callable[[str], re.Match[str] | None]:
+    """The same answers, kept for short values: sources and media types come again with every event."""
+    kept = lru_cache(maxsize=1024)(matches)
+    return lambda value: kept(value) if len(value) <= 256 else matches(value)
+
+
 _is_name = re.compile(r"[a-z0-9]+").fullmatch
 _is_uri = re.compile(_URI_TEXT).fullmatch
-_is_uri_reference = re.compile(rf"(?!\Z)(?:{_RELATIVE_TEXT}|{_URI_TEXT})").fullmatch
-_is_media_type = re.compile(
-    rf'{_TOKEN}/{_TOKEN}(?:[ \t]*;(?:[ \t]*{_TOKEN}=(?:{_TOKEN}|"(?:[ !#-\[\]-~]|\\[ -~])*+"))?)*[ \t]*'
-).fullmatch
+_is_uri_reference = _remembered(re.compile(rf"(?!\Z)(?:{_RELATIVE_TEXT}|{_URI_TEXT})").fullmatch)
+_is_media_type = _remembered(
+    re.compile(
+        rf'{_TOKEN}/{_TOKEN}(?:[ \t]*;(?:[ \t]*{_TOKEN}=(?:{_TOKEN}|"(?:[ !#-\[\]-~]|\\[ -~])*+"))?)*[ \t]*'
+    ).fullmatch
+)
 _DATE = (
     r"(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
     r"|02-(?:0[1-9]|1[0-9]|2[0-8]))"

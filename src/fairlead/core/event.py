@@ -193,7 +193,8 @@ class Event:
     @property
     def size(self) -> int:
         """Bytes of the attributes as JSON and of the data."""
-        return len(self.head) + (0 if self._payload is None else len(self._payload))
+        head, payload = self._head or self.head, self._payload
+        return len(head) if payload is None else len(head) + len(payload)
 
     @property
     def form(self) -> Form:
@@ -219,7 +220,10 @@ class Event:
         digest = self._digest
         if digest is None:
             # No value holds a zero byte: names and values cannot run into each other.
-            named = [f"{name}\0{canonical(value)}\0" for name, value in sorted(self._attributes.items())]
+            named = [
+                f"{name}\0{value if type(value) is str else canonical(value)}\0"
+                for name, value in sorted(self._attributes.items())
+            ]
             if self._payload is not None:
                 named.append(self._form + "\0")
             hasher = blake2b("".join(named).encode(), digest_size=16)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -36,8 +35,7 @@ _DELIVERED = {status: Outcome("delivered", status) for status in range(200, 300)
 _NOT_REACHED = Outcome("unavailable", detail="not tried: an earlier event of its resource was not taken")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What of an HTTP answer decides: `retry_after_seconds` as `retry_after` reads it."""
 
     status: int
@@ -45,16 +43,14 @@ class Reply:
     retry_after_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """One event of the delivery that was answered."""
 
     key: str
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """One outcome per item, in order (one for a fence); `heard`: the library spoke in this very epoch."""
 
     outcomes: tuple[Outcome, ...]

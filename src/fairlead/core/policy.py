@@ -37,13 +37,15 @@ class Principal:
         subscription: str | None = None,
     ) -> bool:
         """Whether any grant allows `action` on the named things; `admin` allows everything it covers."""
-        return any(
-            (action in grant.may or "admin" in grant.may)
-            and _covers(grant.sources, source)
-            and _covers(grant.types, type)
-            and _covers(grant.subscriptions, subscription)
-            for grant in self.grants
-        )
+        for grant in self.grants:
+            if (
+                (action in grant.may or "admin" in grant.may)
+                and _covers(grant.sources, source)
+                and _covers(grant.types, type)
+                and _covers(grant.subscriptions, subscription)
+            ):
+                return True
+        return False
 
 
 ANYONE = Principal("anonymous", (Grant(("admin",)),))

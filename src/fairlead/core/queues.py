@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from fairlead.core.log import Entry
 
 
-@dataclass(slots=True, eq=False)
-class Run:
+class Run(msgspec.Struct, eq=False):
     """Some events of one lane, in order, sent in one request. `attempt` is its head's number, from 1.
 
     `slow` is set once a hold covers it because its answer takes long.
@@ -24,8 +24,7 @@ class Run:
     slow: bool = False
 
 
-@dataclass(slots=True)
-class Lane:
+class Lane(msgspec.Struct, eq=False):
     """One key's events in memory, and what is under way.
 
     Attributes:
@@ -33,7 +32,7 @@ class Lane:
         listed: stands in the list of ready keys.
     """
 
-    queue: deque[Entry] = field(default_factory=deque)
+    queue: deque[Entry] = msgspec.field(default_factory=deque)
     flight: Run | None = None
     waiting: bool = False
     listed: bool = False

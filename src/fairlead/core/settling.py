@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from fairlead.core.breaker import Breaker
 from fairlead.core.channel import Skip
@@ -19,8 +20,7 @@ from fairlead.core.queues import Queues, Run
 from fairlead.core.subscription import DeliveryOptions
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(msgspec.Struct):
     """What a run's outcomes ask of the engine, beyond the lane itself.
 
     Attributes:
@@ -29,7 +29,7 @@ class Verdict:
         slow_down_until: 429 slows the whole subscription until then, monotonic seconds.
     """
 
-    attempts: list[tuple[Entry, int, Outcome]] = field(default_factory=list)
+    attempts: list[tuple[Entry, int, Outcome]] = []
     stop: Outcome | None = None
     gone: Outcome | None = None
     stale: Outcome | None = None

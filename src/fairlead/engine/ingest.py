@@ -111,8 +111,7 @@ class Ingest:
             _authorise(principal, events)
         size = 0
         for index, event in enumerate(events):
-            payload = event.payload
-            own = len(event.head) + (0 if payload is None else len(payload))
+            own = event.size
             if own > limits.event_bytes:
                 raise _too_large(index, own, limits.event_bytes)
             size += own

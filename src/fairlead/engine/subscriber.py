@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 
@@ -162,9 +163,7 @@ class Subscriber:
         rate = self.subscription.options.rate_per_second
         if rate is not None:
             self._rate_at = max(now, self._rate_at) + 1.0 / rate
-        task = asyncio.get_running_loop().create_task(self._deliver(owner, runs))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.add(asyncio.get_running_loop().create_task(self._deliver(owner, runs)))
 
     async def _deliver(self, owner: Owner, runs: list[Run]) -> None:
         subscription, lanes, fence = self.subscription, owner.lanes, owner.fence
@@ -180,6 +179,7 @@ class Subscriber:
             answer = self._defect(delivery, f"the store cannot be read: {failure}")
         finally:
             self.in_flight -= 1
+            self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         self._ended(owner, runs, answer, lanes, delivery)
 
     async def _send(self, delivery: Delivery) -> Answer:

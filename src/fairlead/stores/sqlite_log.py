@@ -45,7 +45,7 @@ class SqliteLog:
         if not events:
             return []
         prepared = [_prepare(event, self.partitions, accepted_at) for event in events]
-        size = sum(_ROW_BYTES + len(event.head) + len(event.payload or b"") for event in events)
+        size = sum([_ROW_BYTES + event.size for event in events])
         # One event that conflicts has written nothing; several need their savepoint.
         return await self._writer.append(
             lambda transaction: _append(transaction, prepared, accepted_at),

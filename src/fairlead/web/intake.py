@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from fairlead.core.codec import decode_request
 from fairlead.core.log import Appended
 from fairlead.engine.ingest import Ingest
@@ -39,18 +41,27 @@ class Intake:
         return accepted(await self._ingest.accept(request.principal, events))
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where one event stands in the log."""
+
+    id: str
+    source: str
+    partition: int
+    position: int
+    duplicate: bool
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The body of the answer, in input order."""
+
+    accepted: list[Place]
+
+
 def accepted(appended: Sequence[Appended]) -> Response:
     """The answer that says where each event stands."""
-    items = []
+    places = []
     for one in appended:
         entry = one.entry
-        items.append(
-            {
-                "id": entry.event.id,
-                "source": entry.event.source,
-                "partition": entry.partition,
-                "position": entry.position,
-                "duplicate": one.duplicate,
-            }
-        )
-    return json_response({"accepted": items}, 202)
+        event = entry.event
+        places.append(Place(event.id, event.source, entry.partition, entry.position, one.duplicate))
+    return json_response(Accepted(places), 202)

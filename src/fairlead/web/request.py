@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from fairlead.core.json_text import check_value, malformed, value_of
 from fairlead.core.members import Members
@@ -22,8 +23,7 @@ _JSON = re.compile(rb"application/(?:[^;]+\+)?json\s*(?:;|\Z)", re.IGNORECASE)
 _TAG = re.compile(r'"([0-9]{1,18})"')
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct, eq=False):
     """One call.
 
     Attributes:
@@ -44,7 +44,7 @@ class Request:
     limits: BodyLimits
     client: Sequence[object] | None = None
     principal: Principal = ANYONE
-    params: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = {}
 
     def header(self, name: bytes) -> bytes | None:
         """The header of that name."""
