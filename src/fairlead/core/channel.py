@@ -139,7 +139,8 @@ class ChannelFlush:
     """What an owner asks to be stored of one channel, in one transaction, fenced.
 
     `progress` None leaves it; `holds` are put, `released` keys' rows deleted; `filter` puts another filter in
-    force and raises the channel's epoch; `attempts` are stored whatever happens to them later.
+    force from its position on, whatever began there or above, and raises the channel's epoch; `attempts` are
+    stored whatever happens to them later.
     """
 
     fence: Fence

@@ -41,7 +41,8 @@ class Sieve:
 
     def add(self, revision: FilterRevision) -> None:
         """Another revision was stored; `understand` follows."""
-        self._filters.append(revision)
+        before = [one for one in self._filters if one.from_pos < revision.from_pos]
+        self._filters = [*before, revision]
 
     async def understand(self, subscription: Subscription, fence: Fence) -> None:
         """Compile what is in force, and compare it with what is wanted. Raises NotFound."""

@@ -276,6 +276,7 @@ def _flush_rest(transaction: Transaction, flush: ChannelFlush) -> Fence:
         sqlite_attempts.record(transaction, channel, flush.attempts)
     if flush.filter is None:
         return fence
+    execute(_SQL["drop_filters_from"], (*channel, flush.filter.from_pos))
     execute(_SQL["put_filter"], (*channel, flush.filter.from_pos, flush.filter.revision))
     execute(_SQL["raise_epoch"], channel)
     return replace(fence, epoch=fence.epoch + 1)

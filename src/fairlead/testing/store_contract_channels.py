@@ -135,6 +135,8 @@ class ChannelsContract:
         assert isinstance(refusal, Fenced)
         await one.flush(filter=FilterRevision(6, 3))
         assert one.state.filters == (FilterRevision(1, 1), FilterRevision(6, 3))
+        await one.flush(filter=FilterRevision(4, 4))  # of a channel that went back: it holds from there on
+        assert one.state.filters == (FilterRevision(1, 1), FilterRevision(4, 4))
 
     @on_store
     async def test_a_fence_is_raised_durably_and_past_what_was_told(self, store: Store) -> None:

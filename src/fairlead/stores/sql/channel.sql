@@ -41,6 +41,10 @@ DELETE FROM hold WHERE subscription = ? AND partition = ? AND key = ?;
 INSERT OR REPLACE INTO skip (subscription, generation, partition, pos, key, source, id, reason, by, at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: drop_filters_from
+-- Those of a channel that has gone back: what is put in force there holds from there on.
+DELETE FROM filter_revision WHERE subscription = ? AND partition = ? AND from_pos >= ?;
+
 -- name: put_filter
 INSERT OR REPLACE INTO filter_revision (subscription, partition, from_pos, revision) VALUES (?, ?, ?, ?);
 
