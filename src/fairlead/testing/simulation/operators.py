@@ -109,9 +109,7 @@ class Operators:
             case "recreate":
                 await self._recreate()
             case "pause":
-                await self._call(lambda node: node.subscribing.pause(ANYONE, NAME))
-                await self._world.pause(self._random.random() * 2)
-                await self._call(lambda node: node.subscribing.resume(ANYONE, NAME))
+                await self._pause()
             case "options":
                 await self._options()
             case "undo":
@@ -200,6 +198,14 @@ class Operators:
         if not put.pending:
             self._kinds = kinds
             world.checker.filter_in_force(kinds)
+
+    async def _pause(self) -> None:
+        """For a while, in which other things are done."""
+        await self._call(lambda node: node.subscribing.pause(ANYONE, NAME))
+        for _ in range(self._random.choice((0, 1, 2))):
+            await self.act(self._random.choice(self._world.configuration.operations))
+        await self._world.pause(self._random.random() * 2)
+        await self._call(lambda node: node.subscribing.resume(ANYONE, NAME))
 
     async def _options(self) -> None:
         """Change something that needs no filter: the request, say."""

@@ -10,6 +10,7 @@ from fairlead.core.event import Event
 from fairlead.core.policy import ANYONE
 from fairlead.core.subscription import Start
 from fairlead.drivers.http_message import HttpAnswer
+from fairlead.engine.replaying import ReplayRequest
 from fairlead.errors import WrongState
 from fairlead.stores.sqlite_queries import queries
 from fairlead.testing.simulation.configurations import CONFIGURATIONS
@@ -148,6 +149,30 @@ class HoldFarBeyondLowWater(_Scenario):
         return await self._take(content_type, body)
 
 
+class FilterOfAChannelThatWentBack(_Scenario):
+    """A filter is changed while a replayed channel stands below where the filter before it began."""
+
+    def __init__(self) -> None:
+        super().__init__("rest")
+
+    async def tell(self) -> None:
+        await self.serve()
+        await self.operators.subscribe(Start("beginning"), 1)
+        await self.publish(self.relay, 1, 2, 1)
+        await self._until_nothing_is_left()
+        await self.operators.set_filter(3)
+        await self.publish(self.relay, 1, 2)
+        await self._until_nothing_is_left()
+        node = self.relay.node
+        assert node is not None
+        await self.relay.call(lambda: node.subscribing.pause(ANYONE, NAME), lossless=True)
+        back = ReplayRequest(position=(0, 1))
+        await self.relay.call(lambda: node.operating.replay(ANYONE, NAME, back), lossless=True)
+        await self.operators.set_filter(2)
+        await self.publish(self.relay, 1, 2)
+        await self.relay.call(lambda: node.subscribing.resume(ANYONE, NAME), lossless=True)
+
+
 class OneBadKeyBehindABreaker(_Scenario):
     """A target that was down comes back, but fails one resource for ever (`probe_turn`)."""
 
@@ -169,6 +194,7 @@ class OneBadKeyBehindABreaker(_Scenario):
 SCENARIOS: dict[str, Callable[[], World]] = {
     "skip_named": SkipOfWhatIsNotThere,
     "filter_ack": FilterGrowsBehindAZombie,
+    "filter_back": FilterOfAChannelThatWentBack,
     "probe_turn": OneBadKeyBehindABreaker,
     "scan_keep": HoldFarBeyondLowWater,
 }
