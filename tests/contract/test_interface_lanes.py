@@ -136,7 +136,7 @@ def test_a_skip_drops_the_head_on_record_and_releases_the_lane(tmp_path: Path, s
             assert (await api.post(f"{AT}/lanes/skip", body)).json == {"affected": 1}
             (hook,) = (await sink.until(seen + 1))[seen:]
             assert (hook.event["id"], hook.event["flskipped"]) == ("1-0", str(lane["head"]["position"]))
-            await lanes(api, state, 0)
+            await shows(api, f"{AT}/lanes", lambda page: page["counts"] == {"held": 0, "parked": 0})
             (await api.post(f"{AT}/lanes/skip", body)).problem(404, "not-found")
 
     play(scene())
