@@ -17,6 +17,7 @@ from fairlead.core.subscription import Matching
 from fairlead.engine.janitor import Janitor
 from fairlead.engine.settings import DAY_SECONDS, EngineSettings, Retention
 from fairlead.errors import StoreBusy, StoreFailed
+from fairlead.ports import Reject
 from tests.contract.engine_scene import ANYONE, NOW, REFUSED, Scene, event, lane, play, subscription
 
 AGED = EngineSettings(retention=Retention(max_age_seconds=DAY_SECONDS))
@@ -26,6 +27,18 @@ WEEK = 7 * DAY_SECONDS
 
 def never() -> bool:
     return False
+
+
+def janitor_of(scene: Scene, rules: Retention) -> Janitor:
+    return Janitor(
+        scene.clock,
+        rules,
+        retention=scene.retention,
+        expiry=scene.expiry,
+        attempts=scene.store.attempts,
+        rejects=scene.store.rejects,
+        handshakes=scene.handshakes,
+    )
 
 
 async def kept(scene: Scene) -> list[tuple[int, int]]:
@@ -262,14 +275,7 @@ def test_a_chore_that_fails_is_done_at_the_next_sweep_and_keeps_no_other_from_be
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario(scene: Scene) -> None:
-        janitor = Janitor(
-            scene.clock,
-            Retention(sweep_seconds=0.01),
-            retention=scene.retention,
-            expiry=scene.expiry,
-            attempts=scene.store.attempts,
-            handshakes=scene.handshakes,
-        )
+        janitor = janitor_of(scene, Retention(sweep_seconds=0.01))
         await scene.publish(event(1))
         scene.clock.at += WEEK + 1
         oldest, calls = scene.store.log.oldest, 0
@@ -298,14 +304,7 @@ def test_a_chore_that_fails_is_done_at_the_next_sweep_and_keeps_no_other_from_be
 
 def test_a_failed_store_ends_the_janitor() -> None:
     async def scenario(scene: Scene) -> None:
-        janitor = Janitor(
-            scene.clock,
-            Retention(sweep_seconds=0.01),
-            retention=scene.retention,
-            expiry=scene.expiry,
-            attempts=scene.store.attempts,
-            handshakes=scene.handshakes,
-        )
+        janitor = janitor_of(scene, Retention(sweep_seconds=0.01))
 
         async def broken() -> dict[int, int]:
             raise StoreFailed("broken")
@@ -319,22 +318,19 @@ def test_a_failed_store_ends_the_janitor() -> None:
     play(scenario)
 
 
-def test_old_attempts_are_pruned() -> None:
+def test_old_attempts_and_rejects_are_pruned() -> None:
     async def scenario(scene: Scene) -> None:
+        rejects = scene.store.rejects
+        await rejects.add_reject(Reject("r-1", "nova", NOW, "not JSON", {}, b"?", 1))
         await scene.subscribed()
         await scene.settle(scene.channel("k1"), attempts=(Attempt(1, lane("k1"), 1, 0, NOW, 1, REFUSED),))
-        janitor = Janitor(
-            scene.clock,
-            Retention(),
-            retention=scene.retention,
-            expiry=scene.expiry,
-            attempts=scene.store.attempts,
-            handshakes=scene.handshakes,
-        )
+        janitor = janitor_of(scene, Retention())
         await janitor.sweep()
         assert (await scene.queries.attempts(ANYONE, "console")).items
+        assert await rejects.rejects(None, None, 10)
         scene.clock.at += WEEK + 1
         await janitor.sweep()
+        assert not await rejects.rejects(None, None, 10)
         assert not (await scene.queries.attempts(ANYONE, "console")).items
 
     play(scenario)

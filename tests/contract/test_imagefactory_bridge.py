@@ -149,6 +149,24 @@ def test_a_reject_that_can_be_taken_after_all_is_taken_and_gone(tmp_path: Path) 
     play(scene())
 
 
+def test_a_list_of_large_rejects_comes_in_pages_that_fit_in_memory(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with relay(tmp_path) as there:
+            for number in range(11):
+                await put(there, b"%d" % number + b"?" * 1_000_000)
+            seen: list[bytes] = []
+            page = (await there.get("/rejects", limit=1000)).json
+            assert len(page["items"]) == 9
+            while page["items"]:
+                seen += [base64.b64decode(one["body_base64"])[:2].rstrip(b"?") for one in page["items"]]
+                if page["next"] is None:
+                    break
+                page = (await there.get("/rejects", limit=1000, after=page["next"])).json
+            assert seen == [b"%d" % number for number in range(11)]
+
+    play(scene())
+
+
 def test_a_callback_logs_in_with_a_key_as_its_password(tmp_path: Path) -> None:
     async def scene() -> None:
         async with relay(tmp_path) as there:

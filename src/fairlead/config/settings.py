@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fairlead.config.delivery import Delivery
-from fairlead.config.kinds import at_least, choice, duration, integer, matching, optional, size, strings, text
-from fairlead.config.places import Listen, listen_address, store_url
+from fairlead.config.kinds import at_least, choice, duration, integer, matching, optional, size, text
+from fairlead.config.places import Listen, allowed_places, host_name, listen_address, store_url
 from fairlead.config.setting import Setting, rows_of, setting
 
 API_KEY = matching("API key", "flk_[A-Za-z0-9]{32}", "flk_ and 32 letters or digits")
@@ -98,7 +98,7 @@ class Retention:
         " to get them; each is recorded as skipped, reason `retention`.",
     )
     attempts_seconds: float = setting(
-        duration, "7d", "How long the record of delivery attempts is kept.", key="attempts"
+        duration, "7d", "How long delivery attempts and rejects are kept.", key="attempts"
     )
 
 
@@ -127,7 +127,7 @@ class Egress:
     """Where the relay may connect to."""
 
     allow: tuple[str, ...] = setting(
-        strings,
+        allowed_places,
         [],
         "CIDRs and host names of private, loopback and plain `http://` targets that deliveries"
         " may go to. While it is empty and no authentication is configured, loopback is allowed.",
@@ -148,7 +148,7 @@ class Webhook:
     """The CloudEvents webhook handshake."""
 
     origin: str | None = setting(
-        optional(text),
+        optional(host_name),
         None,
         "The relay's name in `WebHook-Request-Origin`; none means this machine's host name.",
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done every half minute, whoever calls or does not: retention, old attempts, handshakes."""
+"""What is done every half minute, whoever calls or does not: retention, old records, handshakes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fairlead.engine.handshakes import Handshakes
 from fairlead.engine.retention import Retention
 from fairlead.engine.settings import Retention as Rules
 from fairlead.errors import FairleadError, StoreFailed
-from fairlead.ports import Attempts, Clock
+from fairlead.ports import Attempts, Clock, Rejects
 
-ATTEMPTS_CHUNK = 1000
+CHUNK = 1000
 PATIENCE_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
@@ -31,11 +31,13 @@ class Janitor:
         retention: Retention,
         expiry: Expiry,
         attempts: Attempts,
+        rejects: Rejects,
         handshakes: Handshakes,
     ) -> None:
         self._retention = retention
         self._expiry = expiry
         self._attempts = attempts
+        self._rejects = rejects
         self._handshakes = handshakes
         self._clock = clock
         self._rules = rules
@@ -68,7 +70,8 @@ class Janitor:
         chores: list[tuple[str, Callable[[], Awaitable[object]]]] = [
             ("retention", lambda: self._retention.prune(stopped)),
             ("expiry", lambda: self._expiry.expire(stopped)),
-            ("attempts", self._prune_attempts),
+            ("attempts", lambda: self._prune(self._attempts.prune_attempts)),
+            ("rejects", lambda: self._prune(self._rejects.prune_rejects)),
             ("handshakes", lambda: self._handshakes.renew(stopped)),
         ]
         for chore, do in chores:
@@ -81,11 +84,11 @@ class Janitor:
             except FairleadError as error:
                 _log.warning("a chore failed and is done later", extra={"chore": chore, "detail": str(error)})
 
-    async def _prune_attempts(self) -> None:
+    async def _prune(self, delete: Callable[[float, int], Awaitable[int]]) -> None:
+        """Delete, chunk by chunk, what people had long enough to look at."""
         older_than = self._clock.now() - self._rules.attempts_seconds
         while not self._stop.is_set():
-            pruned = await self._attempts.prune_attempts(older_than, ATTEMPTS_CHUNK)
-            if pruned < ATTEMPTS_CHUNK:
+            if await delete(older_than, CHUNK) < CHUNK:
                 return
             await asyncio.sleep(0)  # intake and deliveries come first
 

@@ -141,6 +141,7 @@ class Node:
             retention=Retention(store, clock, keep_seconds=rules.keep_seconds, turn=turn),
             expiry=Expiry(store, dispatcher, clock, telemetry, rules, revisions=revisions, turn=turn),
             attempts=store.attempts,
+            rejects=store.rejects,
             handshakes=Handshakes(
                 store.subscriptions, dispatcher, sender, clock, period_seconds=settings.handshake_seconds
             ),

@@ -37,7 +37,7 @@ class Retention:
         keep_seconds: how long an event that everybody has is kept for duplicates, replay and `start`.
         max_age_seconds, max_bytes: limits at which even unsettled events go, each with a skip on record; None
             for never.
-        attempts_seconds: how long attempts can be looked at.
+        attempts_seconds: how long attempts and rejects can be looked at.
         sweep_seconds: the time from one sweep of the janitor to the next.
     """
 

@@ -116,8 +116,12 @@ class Reject:
 class Rejects(Protocol):
     async def add_reject(self, reject: Reject) -> None: ...
 
-    async def rejects(self, source: str | None, after: str | None, limit: int) -> list[Reject]: ...
+    async def rejects(self, source: str | None, after: str | None, limit: int) -> list[Reject]:
+        """At most `limit` by id, above `after`. The list also ends once their bodies take `PAGE_BYTES`."""
 
     async def reject(self, id: str) -> Reject | None: ...
 
     async def delete_reject(self, id: str) -> bool: ...
+
+    async def prune_rejects(self, older_than: float, limit: int) -> int:
+        """Delete at most `limit` that were received before a Unix time; how many."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fairlead.core.log import PAGE_BYTES
 from fairlead.drivers.sqlite_file import Connection
 from fairlead.ports import Reject
 from fairlead.stores.sqlite_jobs import Transaction
@@ -43,9 +44,18 @@ class SqliteRejects:
 
     async def rejects(self, source: str | None, after: str | None, limit: int) -> list[Reject]:
         arguments = {"source": source, "after": after or "", "limit": limit}
-        return await self._reader.run(
-            lambda connection: [_reject_of(row) for row in connection.execute(_SQL["rejects"], arguments)]
-        )
+
+        def read(connection: Connection) -> list[Reject]:
+            found: list[Reject] = []
+            room_bytes = PAGE_BYTES
+            for row in connection.execute(_SQL["rejects"], arguments):
+                found.append(_reject_of(row))
+                room_bytes -= len(found[-1].body)
+                if room_bytes <= 0:
+                    break
+            return found
+
+        return await self._reader.run(read)
 
     async def reject(self, id: str) -> Reject | None:
         def read(connection: Connection) -> Reject | None:
@@ -57,6 +67,12 @@ class SqliteRejects:
     async def delete_reject(self, id: str) -> bool:
         return await self._writer.write(
             lambda transaction: transaction.execute(_SQL["delete_reject"], (id,)).rowcount > 0, guarded=False
+        )
+
+    async def prune_rejects(self, older_than: float, limit: int) -> int:
+        arguments = {"older_than": older_than, "limit": limit}
+        return await self._writer.write(
+            lambda transaction: transaction.execute(_SQL["prune_rejects"], arguments).rowcount, guarded=False
         )
 
 

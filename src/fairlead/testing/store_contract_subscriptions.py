@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fairlead.core.channel import ChannelFlush, ChannelId, FilterRevision, Progress
+from fairlead.core.log import PAGE_BYTES
 from fairlead.core.policy import Grant
 from fairlead.core.retry import RetryPolicy
 from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching, Secrets, Target
@@ -210,6 +211,24 @@ class AccessContract:
         assert await store.rejects.delete_reject("r1")
         assert not await store.rejects.delete_reject("r1")
         assert await store.rejects.reject("r1") is None
+
+    @on_store
+    async def test_a_page_of_rejects_is_bounded_by_bytes_too(self, store: Store) -> None:
+        for number in range(5):
+            reject = Reject(f"r{number}", "nova", NOW, "no", {}, bytes(PAGE_BYTES // 2), PAGE_BYTES // 2)
+            await store.rejects.add_reject(reject)
+        found = await store.rejects.rejects(None, None, 1000)
+        assert [one.id for one in found] == ["r0", "r1"]
+        assert [one.id for one in await store.rejects.rejects(None, "r3", 1000)] == ["r4"]
+
+    @on_store
+    async def test_rejects_are_pruned_by_age_the_oldest_first(self, store: Store) -> None:
+        for number in range(5):
+            await store.rejects.add_reject(Reject(f"r{number}", "nova", NOW + number, "no", {}, b"", 0))
+        assert await store.rejects.prune_rejects(NOW + 3, 2) == 2
+        assert await store.rejects.prune_rejects(NOW + 3, 2) == 1
+        assert await store.rejects.prune_rejects(NOW + 3, 2) == 0
+        assert [one.id for one in await store.rejects.rejects(None, None, 10)] == ["r3", "r4"]
 
     def test_a_note_is_remembered(self, make_store: StoreMaker) -> None:
         async def write(store: Store) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from fairlead.core.durations import format_time
-from fairlead.core.log import Appended
+from fairlead.core.log import PAGE_BYTES, Appended
 from fairlead.core.policy import Principal
 from fairlead.engine.pages import Page, from_cursor, to_cursor
 from fairlead.engine.permissions import ANY
@@ -103,7 +103,8 @@ class RejectsApi:
         _require(request.principal, "read", source or ANY)
         found = await self._rejects.rejects(source, from_cursor(query.after, str), query.limit + 1)
         items = [_shown(one) for one in found[: query.limit]]
-        following = to_cursor(found[query.limit - 1].id) if len(found) > query.limit else None
+        full = len(found) > query.limit or sum(len(one.body) for one in found) >= PAGE_BYTES
+        following = to_cursor(found[: query.limit][-1].id) if full else None
         return page_response(Page(items, following))
 
     async def delete(self, request: Request) -> Response:

@@ -30,6 +30,11 @@ SELECT id, source, received_at, reason, headers, body, size_bytes FROM reject WH
 -- name: delete_reject
 DELETE FROM reject WHERE id = ?;
 
+-- name: prune_rejects
+-- Ids are in the order of time, so the oldest rows are the first ones.
+DELETE FROM reject WHERE id IN (
+    SELECT id FROM (SELECT id, received_at FROM reject ORDER BY id LIMIT :limit) WHERE received_at < :older_than);
+
 -- name: note
 SELECT text FROM note WHERE source = ? AND subject = ?;
 
