@@ -402,7 +402,7 @@ def spoil(document: Any, how: str) -> bytes:
 
 
 @pytest.mark.parametrize("path", sorted(BODIES))
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data())
 def test_any_body_is_answered(relay: Relay, path: str, data: st.DataObject) -> None:
     document, id, how, headers = data.draw(st.tuples(BODIES[path], ids, spoilt, header_lists))
@@ -419,7 +419,7 @@ def test_any_body_is_answered(relay: Relay, path: str, data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize("path", sorted(READS))
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data())
 def test_any_look_is_answered(relay: Relay, path: str, data: st.DataObject) -> None:
     names = mostly(st.sampled_from(READS[path] or ("x",)), st.text(max_size=4))
@@ -481,7 +481,7 @@ content_types = mostly(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.data())
 def test_any_events_are_answered_and_none_that_was_accepted_is_lost(
     relay: Relay, data: st.DataObject
