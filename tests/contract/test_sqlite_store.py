@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fairlead.drivers.sqlite_file import memory
+from fairlead.drivers.sqlite_file import Connection, memory
 from fairlead.stores.sqlite import SqliteStore
 from fairlead.testing.store_contract import StoreContract
 from fairlead.testing.store_examples import StoreMaker
@@ -26,3 +28,25 @@ class TestSqliteMemory(StoreContract):
         connection = memory()
         yield lambda: SqliteStore.open(connection=connection)
         connection.close()
+
+
+def test_a_long_search_holds_up_nothing_that_intake_asks_for(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path / "store.db")
+    may_end = threading.Event()
+
+    def search(connection: Connection) -> None:
+        may_end.wait()
+
+    async def main() -> None:
+        searching = asyncio.ensure_future(store._lists.run(search))
+        await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(10):
+                assert await store.log.size_bytes() > 0
+                assert await store.note("imagefactory", "i 1") is None
+        finally:
+            may_end.set()
+            await searching
+            await store.close()
+
+    asyncio.run(main())

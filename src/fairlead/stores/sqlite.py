@@ -89,7 +89,7 @@ class SqliteStore:
         self.subscriptions = SqliteSubscriptions(self._writer, pages)
         self.keys = SqliteKeys(self._writer, pages)
         self.rejects = SqliteRejects(self._writer, lists)
-        self._lists = lists
+        self._pages, self._lists = pages, lists
 
     @classmethod
     def open(
@@ -151,7 +151,7 @@ class SqliteStore:
 
     async def note(self, source: str, subject: str, text: str | None = None) -> str | None:
         if text is None:
-            return await self._lists.run(
+            return await self._pages.run(  # a bridge's callers wait for it
                 lambda connection: sqlite_rejects.read_note(connection, source, subject)
             )
         return await self._writer.write(

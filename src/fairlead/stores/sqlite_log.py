@@ -86,7 +86,7 @@ class SqliteLog:
         )
 
     async def size_bytes(self) -> int:
-        return await self._lists.run(_size_bytes)
+        return await self._pages.run(_size_bytes)  # intake asks for it: no search may hold that up
 
 
 def _prepare(event: Event, partitions: int, accepted_at: float) -> Prepared:
