@@ -291,7 +291,7 @@ def test_consent_is_asked_for_again_after_a_day_and_a_refusal_disables_and_keeps
             await subscribe(api, sink.url, protocolsettings={"handshake": "required"})
             sink.behave = lambda hook: answer(200)
             now = api.server._clock.now
-            api.server._clock.now = lambda: now() + 86_401  # type: ignore[method-assign]
+            api.server._clock.now = lambda: now() + 86_401
             await api.server.node.janitor._handshakes.renew()
             shown = (await api.get("/subscriptions/s")).json["status"]
             assert (shown["state"], shown["reason"]) == ("disabled", "handshake-refused")

@@ -216,11 +216,11 @@ def test_following_with_nothing_new_answers_after_30_s_with_a_next(tmp_path: Pat
 
             async def noted(*arguments: Any, **options: Any) -> Any:
                 asked.append(options.get("wait_seconds", 30.0))
-                api.server._clock.monotonic = hurried  # type: ignore[method-assign]
+                api.server._clock.monotonic = hurried
                 try:
                     return await follow(*arguments, **options)
                 finally:
-                    api.server._clock.monotonic = monotonic  # type: ignore[method-assign]
+                    api.server._clock.monotonic = monotonic
 
             api.server.node.queries.events = noted
             page = (await api.get("/events", follow="true")).json

@@ -180,7 +180,7 @@ def test_what_retention_takes_is_a_skip_on_record(tmp_path: Path) -> None:
             await api.post(f"{AT}/pause")
             await api.publish(event())
             now = api.server._clock.now
-            api.server._clock.now = lambda: now() + 7200  # type: ignore[method-assign]
+            api.server._clock.now = lambda: now() + 7200
             await api.server.node.janitor.sweep()
             (skip,) = (await api.get(f"{AT}/skips")).json["items"]
             assert set(skip) == {"key", "partition", "position", "source", "id", "reason", "by", "at"}

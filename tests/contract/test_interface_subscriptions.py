@@ -224,11 +224,11 @@ def test_a_subscription_starts_now_or_at_the_beginning_or_at_a_time(tmp_path: Pa
     async def scene() -> None:
         async with relay(tmp_path) as api, receiver() as now, receiver() as whole, receiver() as later:
             now_ = api.server._clock.now
-            api.server._clock.now = lambda: now_() - 3600  # type: ignore[method-assign]
+            api.server._clock.now = lambda: now_() - 3600
             await api.publish(event("a"))
-            api.server._clock.now = lambda: now_() - 1800  # type: ignore[method-assign]
+            api.server._clock.now = lambda: now_() - 1800
             await api.publish(event("b"))
-            api.server._clock.now = now_  # type: ignore[method-assign]
+            api.server._clock.now = now_
             between = datetime.fromtimestamp(now_() - 2700, UTC).isoformat()
             await subscribe(api, now.url, "now")
             await subscribe(api, whole.url, "whole", config={"start": "beginning"})
@@ -372,7 +372,7 @@ def test_a_replay_that_is_pruned_names_the_oldest(tmp_path: Path) -> None:
             placed = await api.publish(*(event(f"{n}") for n in range(5)))
             await shows(api, AT, lambda one: one["status"]["lag_events"] == 0)
             now = api.server._clock.now
-            api.server._clock.now = lambda: now() + 8 * 86_400  # type: ignore[method-assign]
+            api.server._clock.now = lambda: now() + 8 * 86_400
             partition = placed[0]["partition"]
             await api.publish(event("new"))
             await sink.until(6)

@@ -96,7 +96,7 @@ def test_a_rotation_signs_with_both_secrets_until_the_overlap_ends(tmp_path: Pat
             assert hook.signed_by(old)
             assert hook.signed_by(rotated["secret"])
             now = api.server._clock.now
-            api.server._clock.now = lambda: now() + 86_401  # type: ignore[method-assign]
+            api.server._clock.now = lambda: now() + 86_401
             await api.publish(event("b"))
             later = (await sink.until(2))[1]
             assert (later.signed_by(old), later.signed_by(rotated["secret"])) == (False, True)
@@ -112,7 +112,7 @@ def test_a_retry_has_the_same_id_and_a_timestamp_of_its_own(tmp_path: Path) -> N
             await sink.until(1)
             await shows(api, f"{AT}/lanes", lambda page: page["counts"]["held"] == 1)
             now = api.server._clock.now
-            api.server._clock.now = lambda: now() + 100  # type: ignore[method-assign]
+            api.server._clock.now = lambda: now() + 100
             assert (await api.post(f"{AT}/lanes/retry", {"key": "/heat k1"})).json == {"affected": 1}
             first, again = await sink.until(2)
             assert first.headers["webhook-id"] == again.headers["webhook-id"]
