@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.core.event import OURS, AttributeValue
-from fairlead.core.filters import MAX_DEPTH, check_filters, compile_matching, needs
+from fairlead.core.filters import MAX_DEPTH, check_filters, compile_matching, needs, possible
 from fairlead.core.subscription import Matching
 
 EVENT: dict[str, AttributeValue] = {
@@ -35,11 +35,13 @@ def documents() -> st.SearchStrategy[dict[str, Any]]:
     sql = st.sampled_from([{"sql": "EXISTS missing"}, {"sql": "count = 41"}, {"sql": "missing = 1"}])
     return st.recursive(
         comparisons | sql,
-        lambda inner: st.builds(lambda body: {"not": body}, inner)
-        | st.builds(
-            lambda dialect, body: {dialect: body},
-            st.sampled_from(["all", "any"]),
-            st.lists(inner, min_size=1, max_size=3),
+        lambda inner: (
+            st.builds(lambda body: {"not": body}, inner)
+            | st.builds(
+                lambda dialect, body: {dialect: body},
+                st.sampled_from(["all", "any"]),
+                st.lists(inner, min_size=1, max_size=3),
+            )
         ),
         max_leaves=6,
     )
@@ -96,6 +98,27 @@ def test_needs_rule_out_only_what_does_not_pass(
     if compile_matching(matching)(event):
         assert need.types is None or event["type"] in need.types
         assert need.sources is None or event["source"] in need.sources
+        assert possible(matching)(str(event["type"]), str(event["source"]))
+
+
+@pytest.mark.parametrize(
+    ("document", "may"),
+    [
+        ({"prefix": {"type": "org.other."}}, False),
+        ({"suffix": {"type": ".create"}}, True),
+        ({"exact": {"source": "/heat", "count": "41"}}, True),
+        ({"exact": {"source": "/nova", "count": "41"}}, False),
+        ({"not": {"exact": {"type": "stack.create"}}}, False),
+        ({"not": {"exact": {"type": "stack.create", "count": "41"}}}, True),
+        ({"not": {"not": {"prefix": {"source": "/nova"}}}}, False),
+        ({"any": [{"prefix": {"type": "volume"}}, {"exact": {"source": "/nova"}}]}, False),
+        ({"any": [{"prefix": {"type": "volume"}}, {"exact": {"count": "41"}}]}, True),
+        ({"all": [{"suffix": {"type": "create"}}, {"exact": {"source": "/nova"}}]}, False),
+        ({"sql": "type = 'volume'"}, True),
+    ],
+)
+def test_type_and_source_alone_rule_out_what_they_can(document: dict[str, Any], may: bool) -> None:
+    assert possible(Matching(filters=(document,)))("stack.create", "/heat") is may
 
 
 TYPE_A, TYPE_B, ANY_SQL = {"exact": {"type": "a"}}, {"exact": {"type": "b"}}, {"sql": "TRUE"}

@@ -21,11 +21,13 @@ from fairlead.errors import Fault
 
 Attributes = Mapping[str, AttributeValue]
 Predicate = Callable[[Attributes], bool]
+Possible = Callable[[str, str], bool]
 
 DIALECTS = ("exact", "prefix", "suffix", "all", "any", "not", "sql")
 MAX_DEPTH = 16
 """Levels of `all`, `any` and `not` within each other."""
 
+_KIND = ("type", "source")
 _NAME = re.compile(r"[a-z0-9]+", re.ASCII)
 _COMPARE: dict[str, Callable[[str, str], bool]] = {
     "exact": str.__eq__,
@@ -68,6 +70,21 @@ def needs(matching: Matching) -> Needs:
         None if matching.source is None else frozenset({matching.source}),
     )
     return _both([own, *map(_needs, matching.filters)])
+
+
+def possible(matching: Matching) -> Possible:
+    """Whether an event may pass as far as its type and source tell, whatever else it says.
+
+    What is False here passes nothing, so whoever asks once per type and source need not ask at each event.
+    """
+    tests: list[Predicate] = []
+    if matching.types:
+        tests.append(_one_of("type", frozenset(matching.types)))
+    if matching.source is not None:
+        tests.append(_one_of("source", frozenset({matching.source})))
+    tests += [_bounds(item)[0] for item in matching.filters]
+    test = _all(tests)
+    return lambda type, source: test({"type": type, "source": source})
 
 
 def check_filters(filters: object, pointer: str) -> list[Fault]:
@@ -192,6 +209,34 @@ def _any(tests: Sequence[Predicate]) -> Predicate:
 
 def _not(inner: Predicate) -> Predicate:
     return lambda attributes: not inner(attributes)
+
+
+# -- what type and source alone tell -------------------------------------------------------------------------
+
+
+def _bounds(item: Mapping[str, Any]) -> tuple[Predicate, Predicate]:
+    """Of an event known by type and source alone: whether it may pass a filter, and whether it must."""
+    [(dialect, body)] = item.items()
+    if dialect == "sql":
+        return _always, _never
+    if dialect == "not":
+        may, must = _bounds(body)
+        return _not(must), _not(may)
+    if dialect in ("all", "any"):
+        join = _all if dialect == "all" else _any
+        mays, musts = zip(*map(_bounds, body), strict=True)
+        return join(mays), join(musts)
+    known = {name: wanted for name, wanted in body.items() if name in _KIND}
+    may = _all([_comparison(_COMPARE[dialect], name, wanted) for name, wanted in known.items()])
+    return may, may if len(known) == len(body) else _never
+
+
+def _always(_: Attributes) -> bool:
+    return True
+
+
+def _never(_: Attributes) -> bool:
+    return False
 
 
 # -- necessary conditions -----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from collections import deque
 from itertools import islice
 from typing import Protocol
 
-from fairlead.core.filters import Needs
+from fairlead.core.filters import Possible
 from fairlead.core.log import Entry
 from fairlead.errors import StoreBusy, StoreError, StoreFull
 from fairlead.ports import Log
@@ -21,13 +21,15 @@ RING_ENTRIES = 2000
 RING_BYTES = 4 * 1024 * 1024
 PAGE_ENTRIES = 256
 RETRY_SECONDS = 1.0
+MOST_KINDS = 4096
+MOST_KIND_LETTERS = 512
 
 
 class Reader(Protocol):
     """A channel that has read everything so far."""
 
     def take(self, entry: Entry) -> None:
-        """The next entry that its needs do not rule out; positions before it are none of its business."""
+        """The next entry whose type and source are possible; positions before it are none of its business."""
 
     def read_on(self) -> None:
         """Nothing more is handed over: detach, and read the log from the last entry taken on."""
@@ -46,10 +48,8 @@ class Feed:
         self._log = log
         self._ring: deque[Entry] = deque()
         self._ring_bytes = 0
-        self._by_type: dict[str, dict[Reader, None]] = {}
-        self._by_source: dict[str, dict[Reader, None]] = {}
-        self._others: dict[Reader, None] = {}
-        self._needs: dict[Reader, Needs] = {}
+        self._possible: dict[Reader, Possible] = {}
+        self._by_kind: dict[tuple[str, str], tuple[Reader, ...]] = {}
         self._catching_up: asyncio.Task[None] | None = None
         self._target = head
 
@@ -62,18 +62,15 @@ class Feed:
             if self._catching_up is None:
                 self._catching_up = asyncio.create_task(self._catch_up())
 
-    def attach(self, reader: Reader, needs: Needs) -> None:
-        """From now on give `reader` each new entry that `needs` do not rule out; it has read up to `head`."""
-        self._needs[reader] = needs
-        for readers in self._places(needs):
-            readers[reader] = None
+    def attach(self, reader: Reader, possible: Possible) -> None:
+        """Give `reader` each new entry of a `possible` type and source; it has read up to `head`."""
+        self._possible[reader] = possible
+        self._by_kind.clear()
 
     def detach(self, reader: Reader) -> None:
         """Give `reader` nothing more; idempotent."""
-        needs = self._needs.pop(reader, None)
-        if needs is not None:
-            for readers in self._places(needs):
-                readers.pop(reader, None)
+        if self._possible.pop(reader, None) is not None:
+            self._by_kind.clear()
 
     def recent(self, after: int, limit: int) -> list[Entry] | None:
         """At most `limit` entries above `after` if memory holds them; None where the log has to be read."""
@@ -97,11 +94,9 @@ class Feed:
         self._ring_bytes += entry.event.size
         while len(self._ring) > RING_ENTRIES or self._ring_bytes > RING_BYTES:
             self._ring_bytes -= self._ring.popleft().event.size
-        event = entry.event
-        for readers in (self._by_type.get(event.type), self._by_source.get(event.source), self._others):
-            if readers:
-                for reader in tuple(readers):
-                    reader.take(entry)
+        kind = (entry.event.type, entry.event.source)
+        for reader in self._by_kind[kind] if kind in self._by_kind else self._interested(kind):
+            reader.take(entry)
         self.head = entry.position  # only now: a reader may not count as past what it was not yet given
 
     async def _catch_up(self) -> None:
@@ -127,7 +122,7 @@ class Feed:
 
     def _give_up(self) -> None:
         """The log cannot be read here: whoever reads it by himself meets that, says so and tries again."""
-        for reader in list(self._needs):
+        for reader in list(self._possible):
             reader.read_on()
         self._skip_pruned(self._target + 1)
         self.head = self._target  # only now: a reader may not count as past what it was not given
@@ -138,9 +133,11 @@ class Feed:
             self._ring.clear()
             self._ring_bytes = 0
 
-    def _places(self, needs: Needs) -> list[dict[Reader, None]]:
-        if needs.types is not None:
-            return [self._by_type.setdefault(type, {}) for type in needs.types]
-        if needs.sources is not None:
-            return [self._by_source.setdefault(source, {}) for source in needs.sources]
-        return [self._others]
+    def _interested(self, kind: tuple[str, str]) -> tuple[Reader, ...]:
+        """Who may want events of a type and source: found out once, not at each event."""
+        readers = tuple(reader for reader, possible in self._possible.items() if possible(*kind))
+        if len(self._by_kind) >= MOST_KINDS:
+            self._by_kind.clear()
+        if len(kind[0]) + len(kind[1]) <= MOST_KIND_LETTERS:
+            self._by_kind[kind] = readers
+        return readers

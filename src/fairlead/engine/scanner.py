@@ -100,7 +100,7 @@ class Scanner:
     def _attach(self) -> None:
         self._attached = True
         self._owner.lanes.passed(self._feed.head)
-        self._feed.attach(self, self._owner.sieve.needs)
+        self._feed.attach(self, self._owner.sieve.possible)
 
     def _read_memory(self) -> None:
         """Whatever memory still holds of the log's end; attaches at the end of it."""

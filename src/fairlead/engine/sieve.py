@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from fairlead.core.channel import ChannelState, Fence, FilterRevision, Progress
-from fairlead.core.filters import Needs, needs
+from fairlead.core.filters import Possible, possible
 from fairlead.core.log import Entry
 from fairlead.core.subscription import Subscription
 from fairlead.engine.revisions import Revisions, Wants
@@ -15,18 +15,22 @@ def _everything(entry: Entry) -> bool:
     return True
 
 
+def _any_kind(type: str, source: str) -> bool:
+    return True
+
+
 class Sieve:
     """One channel's.
 
     Attributes:
         wants: whether an entry is to be delivered, by the revision in force at its position.
-        needs: what rules an entry out without asking, by the latest revision.
+        possible: what type and source alone rule out, by the latest revision.
         pending: a changed filter is not in force yet.
     """
 
     def __init__(self, revisions: Revisions, subscriptions: Subscriptions) -> None:
         self.wants: Wants = _everything
-        self.needs = Needs(None, None)
+        self.possible: Possible = _any_kind
         self.pending = False
         self._revisions = revisions
         self._subscriptions = subscriptions
@@ -52,5 +56,5 @@ class Sieve:
             matching = await self._subscriptions.matching(subscription.id, revision)
         state = ChannelState(fence, Progress(), filters=tuple(self._filters))
         self.wants = await self._revisions.of(subscription, state)
-        self.needs = needs(matching)
+        self.possible = possible(matching)
         self.pending = matching != subscription.matching
