@@ -22,7 +22,9 @@ def shares(runs: Collection[Run], answer: Answer, fence: Fence) -> Iterator[tupl
 
 def _believed(outcome: Outcome, fence: Fence) -> Outcome:
     """A `stale` that names nothing newer than the delivery itself is no reason to send it again at once."""
+    if outcome.kind != "stale":
+        return outcome
     told = (outcome.generation or 0, outcome.epoch or 0)
-    if outcome.kind != "stale" or told > (fence.generation, fence.epoch):
+    if told > (fence.generation, fence.epoch):
         return outcome
     return Outcome("unavailable", outcome.status, "answered stale, but named nothing newer than the delivery")

@@ -49,6 +49,10 @@ class Revisions:
                 )
                 predicates[revision] = compile_matching(matching)
 
+        if len(predicates) == 1:
+            (only,) = predicates.values()
+            return lambda entry: only(entry.event.attributes)
+
         def wants(entry: Entry) -> bool:
             revision = revision_at(filters, entry.position, subscription.revision)
             return predicates[revision](entry.event.attributes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
@@ -93,7 +93,7 @@ class Writer:
 
     # -- asking ----------------------------------------------------------------------------------------
 
-    async def write(self, run: Callable[[Transaction], T], *, guarded: bool = True) -> T:
+    def write(self, run: Callable[[Transaction], T], *, guarded: bool = True) -> Awaitable[T]:
         """Run a job that changes the store; may use the disk reserve.
 
         Args:
@@ -103,26 +103,26 @@ class Writer:
             StoreBusy, StoreFull: nothing was stored, try later. StoreFailed: serving has ended.
             What the job raises.
         """
-        return await self._submit(Job(run, "write", guarded=guarded, size_bytes=_JOB_BYTES))
+        return self._submit(Job(run, "write", guarded=guarded, size_bytes=_JOB_BYTES))
 
-    async def append(
+    def append(
         self,
         run: Callable[[Transaction], T],
         *,
         guarded: bool,
         size_bytes: int,
         propose: Callable[[Transaction], tuple[list[Row], T]] | None = None,
-    ) -> T:
+    ) -> Awaitable[T]:
         """Run a job that makes the store grow, but not into the disk reserve. Arguments as `Job`'s.
 
         Raises:
             As `write`.
         """
-        return await self._submit(Job(run, "bulk", guarded=guarded, size_bytes=size_bytes, propose=propose))
+        return self._submit(Job(run, "bulk", guarded=guarded, size_bytes=size_bytes, propose=propose))
 
-    async def read(self, run: Callable[[Connection], T]) -> T:
+    def read(self, run: Callable[[Connection], T]) -> Awaitable[T]:
         """Run a job that only reads, where no other connection can. Raises as `write`."""
-        return await self._submit(Job(lambda transaction: run(transaction.connection), "read"))
+        return self._submit(Job(lambda transaction: run(transaction.connection), "read"))
 
     def check_open(self) -> None:
         """Raise what has ended serving, if anything has."""
