@@ -63,8 +63,13 @@ class Relay:
         store = await asyncio.to_thread(wiring.open_store, config)
         policy = wiring.egress_policy(config, authenticated=False)
         self._sender = InProcessSender(wiring.http_sender(config, policy, clock), clock)
-        self._node = wiring.make_node(config, store, self._sender, clock)
-        await self._node.start()
+        node = wiring.make_node(config, store, self._sender, clock)
+        try:
+            await node.start()
+        except BaseException:  # the caller has nothing to stop, and may want the file
+            await node.stop(0)
+            raise
+        self._node = node
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Wait for what is in flight, store it, close. Idempotent.

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,7 +14,14 @@ from typing import Any
 import pytest
 
 from fairlead import Event, FairleadError, Reject, Relay
-from fairlead.errors import EventConflict, ForbiddenSink, InvalidSubscription, NotFound, StoreLocked
+from fairlead.errors import (
+    EventConflict,
+    ForbiddenSink,
+    InvalidSubscription,
+    NotFound,
+    StoreCorrupt,
+    StoreLocked,
+)
 
 DEADLINE_SECONDS = 30.0
 SOON = {"first": "5ms", "max": "20ms"}
@@ -41,6 +50,11 @@ class Taker:
     async def all(self) -> list[int]:
         await asyncio.wait_for(self._all.wait(), DEADLINE_SECONDS)
         return self.taken
+
+
+def spoil(store: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(store)) as connection, connection:
+        connection.execute(statement)
 
 
 async def until(look: Callable[[], Awaitable[bool]]) -> None:
@@ -151,6 +165,22 @@ def test_a_sync_handler_has_a_thread_of_its_own(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("made", ["an object", "a wrapper"])
+def test_whatever_a_handler_returns_to_be_awaited_is_awaited_before_the_event_counts(
+    tmp_path: Path, made: str
+) -> None:
+    async def main() -> None:
+        taker = Taker(3)
+        async with Relay(tmp_path / "relay.db") as relay:
+            handlers = {"an object": taker, "a wrapper": lambda one: taker(one)}  # noqa: PLW0108
+            await relay.subscribe("audit", handlers[made])
+            for number in (1, 2, 3):
+                await relay.publish(event(number))
+            assert await taker.all() == [1, 2, 3]
+
+    asyncio.run(main())
+
+
 def test_an_async_handler_that_takes_too_long_is_ended_and_tried_again(tmp_path: Path) -> None:
     async def scene() -> None:
         async with Relay(tmp_path / "relay.db") as relay:
@@ -186,6 +216,30 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         await relay.stop()
 
     asyncio.run(scene())
+
+
+def test_a_start_that_fails_lets_the_store_go_and_is_no_start(tmp_path: Path) -> None:
+    store = tmp_path / "relay.db"
+
+    async def main() -> None:
+        taker = Taker(1)
+        async with Relay(store) as relay:
+            await relay.subscribe("audit", taker, start="beginning")
+        await asyncio.to_thread(spoil, store, "UPDATE progress SET done_ranges = CAST('[[3' AS BLOB)")
+        relay = Relay(store)
+        for _ in range(2):
+            with pytest.raises(StoreCorrupt, match="store check"):
+                await relay.start()
+            with pytest.raises(FairleadError, match="not running"):
+                await relay.publish(event(1))
+        await asyncio.to_thread(spoil, store, "UPDATE progress SET done_ranges = CAST('[]' AS BLOB)")
+        await relay.start()
+        await relay.subscribe("audit", taker)
+        await relay.publish(event(1))
+        assert await taker.all() == [1]
+        await relay.stop()
+
+    asyncio.run(main())
 
 
 def test_a_relay_in_memory_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

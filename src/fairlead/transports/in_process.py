@@ -73,11 +73,10 @@ async def _call(handler: Handler | None, event: Event, subscription: Subscriptio
         return Outcome("unavailable", detail=f"this process has no handler for {subscription.id}")
     timeout_seconds = subscription.options.timeout_seconds
     try:
-        if inspect.iscoroutinefunction(handler):
+        result = handler(event) if _is_async(handler) else await asyncio.to_thread(handler, event)
+        if inspect.isawaitable(result):  # also of a plain function that wraps an `async def`
             async with asyncio.timeout(timeout_seconds):
-                await handler(event)
-        else:
-            await asyncio.to_thread(handler, event)
+                await result
     except Reject as error:
         return Outcome("rejected", detail=str(error) or "the handler rejected the event")
     except TimeoutError:
@@ -90,3 +89,9 @@ async def _call(handler: Handler | None, event: Event, subscription: Subscriptio
         )
         return Outcome("unavailable", detail=f"the handler failed: {type(error).__name__}", failed=True)
     return DELIVERED
+
+
+def _is_async(handler: Handler) -> bool:
+    """Whether it is a coroutine function, or an object whose `__call__` is one: neither needs a thread."""
+    call = getattr(handler, "__call__", None)  # noqa: B004  # wanted is the method itself
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
