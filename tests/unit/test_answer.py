@@ -92,6 +92,12 @@ def test_a_409_of_somebody_else_is_not_stale() -> None:
         parse_stale(b'{"type":"urn:fairlead:problem:wrong-state","generation":1,"epoch":2}')
 
 
+@pytest.mark.parametrize("epoch", [10**18, 2**63, 10**40])
+def test_a_number_that_no_store_can_hold_is_not_believed(epoch: int) -> None:
+    with pytest.raises(InvalidRequest, match="not a stale problem"):
+        parse_stale(Stale.of(1, epoch).encode())
+
+
 @given(stamps)
 def test_stamps_read_back_from_the_attributes_they_are(one: Stamps) -> None:
     body = msgspec.json.encode({"specversion": "1.0", **one.attributes(), "data": {"n": 1}})

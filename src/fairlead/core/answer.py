@@ -22,7 +22,8 @@ from fairlead.errors import PROBLEM_URN, ChainBroken, InvalidRequest
 from fairlead.errors import Stale as StaleProblem
 
 AnswerResult = Literal["applied", "duplicate", "failed", "rejected", "chain", "fence"]
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**18 - 1)]
+"""At most 18 digits, as on a delivery: whoever answers may lie, and a store holds no number beyond 2**63."""
 
 CHAIN_URN = PROBLEM_URN + ChainBroken.type
 STATUS: dict[AnswerResult, int] = {

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fairlead.core.answer import AnswerDocument, parse_answer
-from fairlead.core.json_text import check_value, items
+from fairlead.core.answer import AnswerDocument, parse_answers
+from fairlead.core.json_text import check_value
 from fairlead.core.signature import verify
 from fairlead.core.subscription import Subscription
-from fairlead.errors import Fault, InvalidEvent, InvalidRequest, Unauthenticated
+from fairlead.errors import Fault, InvalidRequest, Unauthenticated
 from fairlead.ports import Clock, Subscriptions
 from fairlead.web.request import Request
 from fairlead.web.response import NO_CONTENT, Response
@@ -21,6 +21,7 @@ from fairlead.web.router import Route
 
 PREFIX = "ack_"
 MOST_ANSWERS = 1000
+MOST_BYTES = 1024 * 1024
 SCHEME = {"WWW-Authenticate": "StandardWebhooks"}
 
 
@@ -43,11 +44,11 @@ class AcksApi:
         """
         request.query()
         id = request.params["id"]
-        body = await request.body()
         subscription = await self._subscriptions.get(id)
         secrets = () if subscription is None else self._secrets(subscription)
         if not secrets:
             raise _unsigned(id)
+        body = await request.body(MOST_BYTES)  # of strangers, as yet: no more than answers can take
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.named.items()}
         try:
             verify(secrets, headers, body, self._clock.now())
@@ -72,15 +73,10 @@ class AcksApi:
 
 def _answers(body: bytes) -> Sequence[AnswerDocument]:
     check_value(body, "")
-    if not body.lstrip().startswith(b"["):
-        return [parse_answer(body)]
-    try:
-        texts = items(body)
-    except InvalidEvent as error:
-        raise InvalidRequest("the body is neither an answer nor an array of them") from error
-    if len(texts) > MOST_ANSWERS:
-        raise InvalidRequest(f"{len(texts)} answers at once; at most {MOST_ANSWERS} are taken")
-    return [parse_answer(bytes(text)) for text in texts]
+    answers = parse_answers(body)
+    if len(answers) > MOST_ANSWERS:
+        raise InvalidRequest(f"{len(answers)} answers at once; at most {MOST_ANSWERS} are taken")
+    return answers
 
 
 def _unsigned(id: str) -> Unauthenticated:
