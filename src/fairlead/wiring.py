@@ -74,6 +74,19 @@ def open_store(config: Config) -> SqliteStore:
     )
 
 
+def check_files(config: Config) -> None:
+    """Read the files that `config` names. Blocks.
+
+    Raises:
+        ConfigError: one is missing, or does not hold what it should.
+    """
+    if config.egress.ca_file is not None:
+        try:
+            client_context(ca_file=config.egress.ca_file)
+        except ConfigError as error:
+            raise ConfigError(f"[egress] ca_file: {error.message}") from None
+
+
 def egress_policy(config: Config, *, authenticated: bool) -> EgressPolicy:
     """Where deliveries may go; loopback too while nothing is configured (design, section 8, "Egress")."""
     return EgressPolicy(config.egress.allow, loopback_allowed=not config.egress.allow and not authenticated)
@@ -152,12 +165,13 @@ class Server:
         """Listen, open the store, go on where it says. On an error everything is let go.
 
         Raises:
-            PortInUse: the address is taken. ConfigError: it cannot be listened on, or it is not loopback and
-            no authentication is configured. StoreError: the store cannot serve.
+            PortInUse: the address is taken. ConfigError: it cannot be listened on, it is not loopback and
+            no authentication is configured, or as `check_files`. StoreError: the store cannot serve.
         """
         try:
             if self._config.listen.is_loopback:
                 await self._http.start()  # before the store is touched: a taken port changes nothing
+            await asyncio.to_thread(check_files, self._config)
             policy = egress_policy(self._config, authenticated=True)
             store = await asyncio.to_thread(open_store, self._config)
             await self._start(store, policy)

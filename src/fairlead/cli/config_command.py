@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import click
 
+from fairlead import wiring
 from fairlead.cli import output
 from fairlead.cli.configured import reads_config
 from fairlead.config import Loaded
@@ -16,7 +17,7 @@ def command() -> None:
     """Show or check the configuration that `serve` would use here."""
 
 
-@command.command("show")
+@command.command("show", short_help="Show the effective configuration, with what each key means.")
 @click.option("--json", "as_json", is_flag=True, help="one JSON document: file, settings, warnings")
 @reads_config
 def show(loaded: Loaded, as_json: bool) -> None:
@@ -29,13 +30,14 @@ def show(loaded: Loaded, as_json: bool) -> None:
         output.note(f"warning: {line}")
 
 
-@command.command("check")
+@command.command("check", short_help="Check the configuration; ends 5 where it cannot be used.")
 @click.option(
     "--json", "as_json", is_flag=True, help='one JSON document: {"ok":true,"file":…,"warnings":[…]}'
 )
 @reads_config
 def check(loaded: Loaded, as_json: bool) -> None:
     """Check the configuration; ends 5 and names file, line and key where it cannot be used."""
+    wiring.check_files(loaded.config)
     if as_json:
         output.document({"ok": True, "file": loaded.file, "warnings": list(loaded.warnings)})
         return

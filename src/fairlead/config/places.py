@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two settings that name a place: the address to listen on and the store."""
+"""Settings that name a place: the address to listen on, the store, where deliveries may go."""
 
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from fairlead.config.kinds import Kind
+from fairlead.config.kinds import Kind, matching, strings
+from fairlead.core.egress import EgressPolicy
+from fairlead.errors import ConfigError
 
 STORE_SCHEME = "sqlite:///"
 
@@ -76,3 +79,22 @@ def _parse_store(value: object) -> str:
 
 listen_address: Kind[Listen] = Kind("address", "", parse_listen, str)
 store_url: Kind[str] = Kind("store URL", "", _parse_store, str)
+
+
+def _parse_allowed(value: object) -> tuple[str, ...]:
+    entries = strings.parse(value)
+    for entry in entries:
+        try:
+            EgressPolicy([entry])
+        except ConfigError:
+            raise ValueError(
+                'must hold CIDRs and host names such as "10.1.0.0/16" or "receiver.internal", without scheme'
+                f" or port, which {entry!r} is not"
+            ) from None
+    return entries
+
+
+allowed_places: Kind[tuple[str, ...]] = replace(strings, parse=_parse_allowed)
+host_name: Kind[str] = matching(
+    "host name", r"(?=.{1,253}\Z)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", 'a host name such as "relay.example"'
+)
