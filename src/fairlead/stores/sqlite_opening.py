@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile, trouble_of
 from fairlead.errors import StoreCorrupt, StoreError, StoreForeign, StoreNewer
@@ -30,7 +32,7 @@ def recognise(file: SqliteFile) -> bool:
     """Whether the file is there, ours, and of a version that this Fairlead knows; changes no byte of it.
 
     Raises:
-        StoreForeign: somebody else's. StoreNewer: a newer Fairlead's.
+        StoreForeign: somebody else's. StoreNewer: a newer Fairlead's. StoreError: it cannot be read.
     """
     identity = file.identify()
     if identity is None:
@@ -42,6 +44,8 @@ def recognise(file: SqliteFile) -> bool:
     looking = file.connect_read_only()
     try:
         version = looking.execute("PRAGMA user_version").fetchone()[0]  # the WAL may be ahead of the header
+    except Error as error:
+        raise unusable(file.path, error) from error
     finally:
         looking.close()
     if max(version, identity.version) > newest_version():
@@ -75,6 +79,7 @@ def unusable(path: str | os.PathLike[str], error: Error) -> StoreError:
     name = os.fspath(path)
     if trouble == "busy":
         return StoreError(f"{name} is locked by another program: {error}; close it and start again")
-    if trouble == "full":
-        return StoreError(f"{name} cannot be opened: the disk is full; free some space and start again")
+    # Without room for the file that connections share SQLite speaks of an I/O error.
+    if trouble == "full" or not shutil.disk_usage(Path(name).absolute().parent).free:
+        return StoreError(f"{name} cannot be used: the disk is full; free some space and try again")
     return StoreCorrupt(f"{name} cannot be read: {error}; run `fairlead store check`, or restore a backup")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fairlead.core.event import partition_of
-from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile
+from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile, trouble_of
 from fairlead.errors import StoreCorrupt, StoreError
 from fairlead.stores.sqlite_opening import PARTITIONS, connect, prepare, recognise, unusable
 from fairlead.stores.sqlite_queries import queries
@@ -67,9 +67,21 @@ def compact(path: StorePath, progress: Callable[[], None] | None = None) -> tupl
         if progress is not None:
             # Whatever a progress handler returns that is true would abort the statement.
             connection.set_progress_handler(lambda: progress() and None, _STEPS_PER_TICK)
-        connection.execute("VACUUM")
+        _vacuum(connection, path)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return before, Path(path).stat().st_size
+
+
+def _vacuum(connection: Connection, path: StorePath) -> None:
+    try:
+        connection.execute("VACUUM")
+    except Error as error:
+        if trouble_of(error) != "full":
+            raise
+        raise StoreError(
+            f"{os.fspath(path)} cannot be compacted: that needs as much free room as the store takes; "
+            "free some, or move the store to another disk"
+        ) from error
 
 
 def check(path: StorePath) -> list[str]:
