@@ -16,40 +16,53 @@ if TYPE_CHECKING:
     from fairlead.core.event import Event
     from fairlead.embedded import Relay
     from fairlead.errors import EventRefused, FairleadError, OutboxFull, Problem, Reject
+    from fairlead.sdk.inbox import Inbox, Transaction
+    from fairlead.sdk.outbox_records import Receipt
     from fairlead.sdk.publisher import Publisher
     from fairlead.sdk.receiver import Receiver
+    from fairlead.sdk.sqlite_inbox import SqliteTransaction
 
 _HOMES = {
     "Event": "fairlead.core.event",
     "EventRefused": "fairlead.errors",
     "FairleadError": "fairlead.errors",
+    "Inbox": "fairlead.sdk.inbox",
     "OutboxFull": "fairlead.errors",
     "Problem": "fairlead.errors",
     "Publisher": "fairlead.sdk.publisher",
+    "Receipt": "fairlead.sdk.outbox_records",
     "Receiver": "fairlead.sdk.receiver",
     "Reject": "fairlead.errors",
     "Relay": "fairlead.embedded",
+    "SqliteTransaction": "fairlead.sdk.sqlite_inbox",
+    "Transaction": "fairlead.sdk.inbox",
 }
 
 __all__ = [
     "Event",
     "EventRefused",
     "FairleadError",
+    "Inbox",
     "OutboxFull",
     "Problem",
     "Publisher",
+    "Receipt",
     "Receiver",
     "Reject",
     "Relay",
+    "SqliteTransaction",
+    "Transaction",
     "__version__",
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'fairlead' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
-    return value
+if not TYPE_CHECKING:  # else a type checker would take every misspelt name for one of ours
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'fairlead' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:
