@@ -116,22 +116,42 @@ def test_no_relay_ends_3(tmp_path: Path) -> None:
     assert (done.code, done.out) == (3, "")
     assert "no relay answers at http://127.0.0.1:9" in done.err
     assert "fairlead serve" in done.err
+    assert len(done.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nonsense"], ["send"], ["send", "--source"], ["replay", "x"], ["lanes"], ["keys", "add", "x"]],
+    [
+        ["nonsense"],
+        ["send"],
+        ["send", "--source"],
+        ["replay", "x"],
+        ["lanes", "skip", "x"],
+        ["keys", "add", "x"],
+    ],
 )
 def test_wrong_usage_ends_2(arguments: list[str], tmp_path: Path) -> None:
     done = run(*arguments, folder=tmp_path)
     assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("fairlead")
+    assert len(done.err.splitlines()) == 1
+    assert "--help" in done.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["lanes"], ["keys"]])
+def test_a_command_that_needs_another_shows_which_there_are_and_ends_2(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    done = run(*arguments, folder=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert "Commands:" in done.err
 
 
 def test_a_refusal_ends_1_and_says_what_where_and_what_to_do(relay: RelayProcess) -> None:
     done = relay.run("subscriptions", "add", "Bad_Name", "--sink", NOWHERE)
     assert (done.code, done.out) == (1, "")
     assert "refused" in done.err
-    assert "/id" in done.err
+    assert done.err.count("/id") == 1, "nothing is said twice"
 
 
 def test_following_ends_130_when_interrupted(relay: RelayProcess) -> None:
@@ -427,6 +447,32 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
         relay.run("subscriptions", "add", "s", "--sink", NOWHERE)
         relay.run("subscriptions", "pause", "s")
         assert "fairlead subscriptions resume s" in relay.run("doctor").out
+
+
+def test_the_doctor_sees_a_dead_target_and_every_mistake_of_a_configuration(tmp_path: Path) -> None:
+    with RelayProcess(tmp_path, FAIRLEAD_BREAKER_FAILURES="1") as relay:
+        relay.run("subscriptions", "add", "s", "--sink", NOWHERE)
+        send(relay, "/dead", "k", 1)
+        eventually(lambda: "the breaker is open on 1 partition" in relay.run("doctor").out)
+        told = relay.run("doctor")
+        assert told.code == 1
+        assert NOWHERE in told.out
+        assert "1 resource waiting for a retry" in told.out
+    (tmp_path / "fairlead.toml").write_text('listen = "0.0.0.0:3247"\n')
+    assert "is refused while no login" in run("doctor", "--url", "http://127.0.0.1:9", folder=tmp_path).out
+    (tmp_path / "fairlead.toml").write_text('[limits]\nevent_byte = 1\n[log]\nlevel = "loud"\n')
+    told = run("doctor", "--url", "http://127.0.0.1:9", folder=tmp_path)
+    assert "fairlead.toml:2: " in told.out
+    assert "fairlead.toml:4: " in told.out
+
+
+def test_a_file_that_the_configuration_names_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "fairlead.toml").write_text('[egress]\nca_file = "none.pem"\n')
+    for command in (["config", "check"], ["serve", "--listen", "127.0.0.1:0"]):
+        done = run(*command, folder=tmp_path)
+        assert done.code == 5
+        assert "[egress] ca_file: none.pem" in done.err
+    assert not (tmp_path / "fairlead.db").exists()
 
 
 def test_the_benchmark_measures_and_keeps_order(tmp_path: Path) -> None:

@@ -17,7 +17,13 @@ _DROPPED = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeErro
 
 
 class UnreachableError(Exception):
-    """The relay did not answer; the message says where it was looked for, and why it failed."""
+    """The relay did not answer; the message says where it was looked for, and why it failed.
+
+    Attributes:
+        remedy: what to do.
+    """
+
+    remedy = "start one with fairlead serve, or say with --url where it is"
 
 
 class RefusedError(Exception):
@@ -131,7 +137,7 @@ class Api:
         except ValueError:
             host, port = None, None
         if parts.scheme not in ("http", "https") or not host:
-            raise UnreachableError(f"{self.url!r} is no URL of a relay; expected {DEFAULT_URL} or the like")
+            raise UnreachableError(f"{self.url!r} is not a relay's URL, which is one such as {DEFAULT_URL}")
         if parts.scheme == "https":
             context = ssl.create_default_context()
             return http.client.HTTPSConnection(host, port, timeout=self.timeout_seconds, context=context)
@@ -159,6 +165,10 @@ def _problem(reply: Reply) -> Mapping[str, Any]:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return "it does not speak TLS as https:// wants it"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

@@ -46,12 +46,15 @@ class Caller:
                 return
 
 
-def calls_api(function: Callable[..., Any]) -> Callable[..., Any]:
+JSON_HELP = "print exactly what the API answers"
+
+
+def calls_api(function: Callable[..., Any], json_help: str = JSON_HELP) -> Callable[..., Any]:
     """A command that gets a `Caller` first."""
 
     @click.option("--url", metavar="URL", help="the relay (FAIRLEAD_URL; http://127.0.0.1:3247)")
     @click.option("--key-file", metavar="FILE", help="a file that holds an API key (or FAIRLEAD_API_KEY)")
-    @click.option("--json", "as_json", is_flag=True, help="print exactly what the API answers")
+    @click.option("--json", "as_json", is_flag=True, help=json_help)
     @functools.wraps(function)
     def command(*args: Any, url: str | None, key_file: str | None, as_json: bool, **kwargs: Any) -> Any:
         above = click.get_current_context().find_root().obj or {}

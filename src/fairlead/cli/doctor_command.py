@@ -8,17 +8,19 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 from rich.markup import escape
 
+from fairlead import wiring
 from fairlead.cli import output
-from fairlead.cli.api import RefusedError, UnreachableError
+from fairlead.cli.api import RefusedError, UnreachableError, path_of
 from fairlead.cli.calling import Caller, calls_api
 from fairlead.cli.configured import read_config
-from fairlead.cli.status_command import last_error
+from fairlead.cli.status_command import age, last_error
 from fairlead.config import Config, store_path
 from fairlead.core.durations import format_duration, format_size
 from fairlead.errors import ConfigError
@@ -40,9 +42,10 @@ class Finding:
 
 @click.command("doctor")
 @click.option("--config", "file", metavar="FILE", help="the configuration (FAIRLEAD_CONFIG; fairlead.toml)")
-@calls_api
+@partial(calls_api, json_help='one JSON document: {"ok":…,"findings":[…]}')
 def command(caller: Caller, file: str | None) -> int:
-    """Look at configuration, disk, relay, clock, subscriptions and lanes; say what is wrong and what to do.
+    """Look at configuration, disk, relay, clock, store, subscriptions and lanes; say what is wrong and what
+    to do. Give the --config of the relay, on its own machine, to have its configuration and disk looked at.
 
     Ends 1 where something is wrong. With --json one document:
     {"ok":…,"findings":[{"check","state","detail","remedy"}]}.
@@ -66,21 +69,28 @@ def _show(finding: Finding) -> None:
 
 
 def _findings(caller: Caller, file: str | None) -> Iterator[Finding]:
+    open_to_all = False
     try:
         loaded = read_config(file)
+        wiring.check_files(loaded.config)
     except ConfigError as error:
-        yield Finding(
-            "configuration", "wrong", str(error), "mend that line; fairlead config check tries again"
-        )
+        for line in (str(error), *error.hints):
+            yield Finding("configuration", "wrong", line, "mend that line; fairlead config check tries again")
     else:
+        config = loaded.config
+        open_to_all = not config.listen.is_loopback and config.auth.bootstrap_key is None
         yield Finding("configuration", "ok", loaded.file or "defaults (no fairlead.toml here)")
         for line in loaded.warnings:
             yield Finding("configuration", "warning", line)
-        yield _disk(loaded.config)
+        yield _disk(config)
     try:
         yield from _relay(caller)
     except UnreachableError as error:
-        yield Finding("relay", "wrong", str(error), "start it with fairlead serve, or name it with --url")
+        yield Finding("relay", "wrong", str(error), error.remedy)
+        if open_to_all:  # asked only now: one key in the store is a login as well
+            listens = f"listen = {str(config.listen)!r} is refused while no login is configured"
+            remedy = "set [auth] bootstrap_key, or listen on 127.0.0.1 and make a key: fairlead keys add"
+            yield Finding("configuration", "warning", listens, remedy)
     except RefusedError as error:
         yield _refusal(error)
 
@@ -97,7 +107,7 @@ def _disk(config: Config) -> Finding:
     path = Path(store_path(config.store)).absolute()
     folder = next((one for one in path.parents if one.exists()), Path("/"))
     free, reserve = shutil.disk_usage(folder).free, config.store_options.disk_reserve_bytes
-    detail = f"{format_size(free // 2**20 * 2**20)} free at {folder}"
+    detail = f"{_room(free)} free at {folder}"
     if free <= reserve:
         remedy = "free some room; until then publishers get 507, and deliveries go on within the reserve"
         return Finding("disk", "wrong", f"{detail}, the reserve is {format_size(reserve)}", remedy)
@@ -108,13 +118,20 @@ def _disk(config: Config) -> Finding:
     return Finding("disk", "ok", detail)
 
 
+def _room(size_bytes: int) -> str:
+    """A size for people."""
+    unit, name = (2**30, "GiB") if size_bytes >= 2**30 else (2**20, "MiB")
+    return f"{size_bytes / unit:.1f}{name}"
+
+
 def _relay(caller: Caller) -> Iterator[Finding]:
     reply = caller.api.call("GET", "/healthz")
     yield Finding("relay", "ok", f"answers at {caller.api.url}")
     yield _clock(reply.headers.get("date"))
     try:
-        caller.api.call("GET", "/readyz")
-        yield Finding("store", "ok", "ready")
+        ready = caller.api.call("GET", "/readyz").document()
+        if ready.get("store", "ok") == "ok":
+            yield Finding("store", "ok", "ready")
     except RefusedError as refused:
         yield Finding(
             "store", "wrong", f"not ready: {refused.body.decode(errors='replace')}", "see the relay's log"
@@ -125,7 +142,10 @@ def _relay(caller: Caller) -> Iterator[Finding]:
             "subscriptions", "warning", "there is none", "fairlead subscriptions add NAME --sink URL"
         )
     for item in subscriptions:
-        yield from _subscription(item)
+        found = [*_standing(caller, item), *_lanes(item)]
+        status = item["status"]
+        behind = f"{status['state']}, {output.counted(status['lag_events'], 'event')} behind"
+        yield from found or [Finding(f"subscription {item['id']}", "ok", behind)]
 
 
 def _clock(date: str | None) -> Finding:
@@ -141,38 +161,51 @@ def _clock(date: str | None) -> Finding:
     return Finding("clock", "ok", "the relay's clock agrees with this one")
 
 
-def _subscription(item: dict[str, Any]) -> Iterator[Finding]:
+def _standing(caller: Caller, item: dict[str, Any]) -> Iterator[Finding]:
+    """What keeps a whole subscription, or one of its channels, from going on."""
     name, status = item["id"], item["status"]
-    check = f"subscription {name}"
-    because = last_error(status.get("last_error")) or status.get("reason") or "no error on record"
-    found = False
+    check, because = f"subscription {name}", _because(status)
     if status["state"] in ("stopped", "disabled"):
-        found = True
-        why = f"{status['state']} since {status['since']}: {status.get('reason') or because}; events are kept"
-        yield Finding(check, "wrong", why, f"mend the receiver, then: fairlead subscriptions resume {name}")
+        why = f"{status['state']} since {output.when(status['since'])}: {status.get('reason') or because}"
+        remedy = f"mend the receiver, then: fairlead subscriptions resume {name}"
+        yield Finding(check, "wrong", f"{why}; events are kept", remedy)
     elif status["state"] == "paused":
-        found = True
         yield Finding(
             check, "warning", "paused; its events are kept", f"fairlead subscriptions resume {name}"
         )
     for damage in status.get("damage", ()):
-        found = True
         what = f"partition {damage['partition']} stands still: {damage['detail']}"
         yield Finding(check, "wrong", what, "stop the relay, then: fairlead store check; restore a backup")
-    if status["parked_lanes"]:
-        found = True
-        remedy = f"mend the receiver, then: fairlead lanes release {name} --state parked (or skip the head)"
-        yield Finding(check, "wrong", f"{status['parked_lanes']} resources are parked; {because}", remedy)
-    if status["held_lanes"]:
-        found = True
-        remedy = f"they are tried again by themselves; see: fairlead lanes {name}"
-        yield Finding(
-            check, "warning", f"{status['held_lanes']} resources wait for a retry; {because}", remedy
+    if status["state"] != "active" or not status["lag_events"]:
+        return
+    channels = caller.api.call("GET", path_of("subscriptions", name, "channels")).document()["items"]
+    if broken := [str(one["partition"]) for one in channels if one["state"] == "open"]:
+        what = f"the breaker is open on {output.counted(len(broken), 'partition')} of it: {because}"
+        remedy = f"is {item['sink']} up? It is tried again by itself; at once: "
+        yield Finding(check, "wrong", what, f"{remedy}fairlead lanes retry {name} --state held")
+    if status["lag_seconds"] > LAG_SECONDS:
+        events, oldest = output.counted(status["lag_events"], "event"), age(status["lag_seconds"])
+        remedy = "is the receiver up, and fast enough? see: fairlead status"
+        yield Finding(check, "warning", f"{events} behind, the oldest {oldest} old; {because}", remedy)
+
+
+def _lanes(item: dict[str, Any]) -> Iterator[Finding]:
+    """Its resources that wait for an operator, or for a retry."""
+    name, status = item["id"], item["status"]
+    check, because = f"subscription {name}", _because(status)
+    if parked := status["parked_lanes"]:
+        remedy = (
+            f"see: fairlead lanes {name}; mend the receiver, then: fairlead lanes release {name}"
+            " --state parked; or drop what can never be taken:"
+            f" fairlead lanes skip {name} --key KEY --position N"
         )
-    lag = status["lag_seconds"] or 0.0
-    if lag > LAG_SECONDS and status["state"] == "active":
-        found = True
-        detail = f"{status['lag_events']} events, the oldest {format_duration(round(lag))} old; {because}"
-        yield Finding(check, "warning", detail, "is the receiver up, and fast enough? see: fairlead status")
-    if not found:
-        yield Finding(check, "ok", f"{status['state']}, {status['lag_events']} events behind")
+        yield Finding(check, "wrong", f"{output.counted(parked, 'resource')} parked; {because}", remedy)
+    if held := status["held_lanes"]:
+        remedy = f"tried again without your doing; see: fairlead lanes {name}"
+        what = f"{output.counted(held, 'resource')} waiting for a retry; {because}"
+        yield Finding(check, "warning", what, remedy)
+
+
+def _because(status: dict[str, Any]) -> str:
+    last = last_error(status.get("last_error"))
+    return f"last error {last}" if last else "no error on record"

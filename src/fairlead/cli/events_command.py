@@ -34,7 +34,7 @@ def command(
     if limit <= PAGE:
         query |= {"limit": limit, "after": after}
         reply = caller.api.call("GET", "/events", query=query)
-        caller.show(reply, lambda page: _show(page["items"]))
+        caller.show(reply, lambda page: _show(page["items"], query, page["next"]))
         return
     items: list[dict[str, Any]] = []
     while len(items) < limit:
@@ -47,7 +47,7 @@ def command(
     if caller.as_json:
         output.document({"items": items, "next": after})
     else:
-        _show(items)
+        _show(items, query, after)
 
 
 def _follow(caller: Caller, query: dict[str, Any], after: str | None) -> None:
@@ -61,17 +61,23 @@ def _follow(caller: Caller, query: dict[str, Any], after: str | None) -> None:
                 output.say(_line(item))
 
 
-def _show(items: list[dict[str, Any]]) -> None:
-    if not items:
+def _show(items: list[dict[str, Any]], query: dict[str, Any], following: str | None) -> None:
+    asked = any(value for name, value in query.items() if name not in ("limit", "after"))
+    if not items and asked:
+        output.note("no such event")
+    elif not items:
         output.note("no event; send one with: fairlead send --source /demo --type example --data '{}'")
     for item in items:
         output.say(_line(item))
         for delivery in item.get("deliveries") or ():
             output.say(f"    {delivery['subscription']}: {delivery['state']}")
+    if following is not None:
+        output.note(f"there are more: --limit N, or --after {following}")
 
 
 def _line(item: dict[str, Any]) -> str:
     event = item["event"]
     subject = f" {event['subject']}" if "subject" in event else ""
     place = f"{item['partition']}:{item['position']}"
-    return f"{item['accepted_at']}  {place:>8}  {event['type']}  {event['source']}{subject}  id {event['id']}"
+    what = f"{event['type']}  {event['source']}{subject}  id {event['id']}"
+    return f"{output.when(item['accepted_at'])}  {place:>8}  {what}"

@@ -79,9 +79,9 @@ def list_(caller: Caller) -> None:
                     one["id"],
                     one["name"],
                     " + ".join(",".join(grant["may"]) for grant in one["grants"]),
-                    one["created_at"],
-                    one["expires_at"],
-                    one["last_used_at"],
+                    output.when(one["created_at"]),
+                    output.when(one["expires_at"]),
+                    output.when(one["last_used_at"]),
                 )
                 for one in page["items"]
             ],
@@ -90,7 +90,7 @@ def list_(caller: Caller) -> None:
     )
 
 
-@command.command("revoke")
+@command.command("revoke", short_help="Revoke the key with this id.")
 @click.argument("id_", metavar="ID")
 @calls_api
 def revoke(caller: Caller, id_: str) -> None:

@@ -44,7 +44,7 @@ def list_(caller: Caller, name: str, state: str | None) -> None:
 
     def listed(page: dict[str, Any]) -> None:
         output.table(
-            ("key", "state", "head", "waiting", "attempt", "ready at", "last outcome"),
+            ("key", "state", "head", "waiting", "attempt", "next try", "last outcome"),
             [
                 (
                     one["key"],
@@ -52,7 +52,7 @@ def list_(caller: Caller, name: str, state: str | None) -> None:
                     f"{one['partition']}:{one['head']['position']}",
                     one["waiting"],
                     one["attempt"],
-                    one["ready_at"],
+                    output.when(one["ready_at"]) if one["state"] == "held" else None,
                     _outcome(one["last_outcome"]),
                 )
                 for one in page["items"]
@@ -94,7 +94,7 @@ _act("retry", "retried", "Try the head now; state and schedule stay if it fails.
 _act("release", "released", "Start a new schedule from attempt 0, now.")
 
 
-@command.command("skip")
+@command.command("skip", short_help="Drop the head of a lane, on record.")
 @click.argument("name")
 @click.option("--key", required=True, help="the lane's ordering key")
 @click.option(

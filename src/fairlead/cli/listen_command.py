@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -45,7 +46,7 @@ _LOOPBACK = ("http://127.0.0.1:", "http://localhost:", "http://[::1]:")
     "--inbox", metavar="FILE", help="with --library: keep the inbox in this file (default: nowhere)"
 )
 @click.option("--count", type=click.IntRange(1), help="end after so many events")
-@calls_api
+@partial(calls_api, json_help="print each event as it came, one JSON document a line")
 def command(
     caller: Caller,
     *,
@@ -129,9 +130,9 @@ def _shown(
         else:
             subject = f" {event['subject']}" if event.get("subject") else ""
             place = f"{event.get('flpartition', '?')}:{event.get('flpos', '?')}"
-            what = f"{event.get('type')}  {event.get('source')}{subject}"
-            text = f"{place:>8}  {what}  {compact(event.get('data'))}"
-            console.print(escape(text) + marks[verdict])
+            type_, about = escape(str(event.get("type"))), escape(f"{event.get('source')}{subject}")
+            data = escape(compact(event["data"])) if "data" in event else ""
+            console.print(f"[dim]{place:>8}[/]  [bold]{type_}[/]  {about}  {data}{marks[verdict]}")
         if left[0] is not None:
             left[0] -= 1
             if left[0] <= 0:

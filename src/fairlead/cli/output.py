@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from fairlead.cli.api import RefusedError
 
@@ -54,10 +56,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
         return
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for at, column in enumerate(columns):
-        numeric = all(_is_number(row[at]) for row in lines)
+        cells = [row[at] for row in lines]
+        numeric = all(map(_is_number, cells)) and set(cells) != {"-"}
         made.add_column(column, justify="right" if numeric else "left", no_wrap=True)
     for line in lines:
-        made.add_row(*(escape(cell) for cell in line))
+        made.add_row(
+            *(Text(cell, style=_style(column, cell)) for column, cell in zip(columns, line, strict=True))
+        )
     # As wide as it is: a cell that is cut short cannot be copied; the terminal wraps what it cannot show.
     console = out()
     console.width = sum(
@@ -67,16 +72,28 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
 
 
 def problem(refused: RefusedError) -> None:
-    """A problem document as lines: what, where, what to do."""
+    """A problem document as lines: what, where, what to do; nothing twice."""
     document_, console = refused.problem, err()
-    title, detail = document_.get("title", ""), document_.get("detail", "")
+    title, detail = document_.get("title", ""), str(document_.get("detail", ""))
+    faults = document_.get("errors") or ()
     console.print(f"[bold red]refused:[/] {escape(str(title))} ({refused.status})")
-    if detail:
-        console.print(escape(f"  {detail}"))
-    for fault in document_.get("errors") or ():
-        console.print(escape("  " + fault_line(fault)))
+    for line in _told(detail, faults):
+        console.print(escape(f"  {line}"))
     if refused.retry_after:
         console.print(escape(f"  try again in {refused.retry_after} s"))
+
+
+def wrong_usage(error: click.UsageError) -> None:
+    """One line: which command, what is wrong, where its help is."""
+    path = error.ctx.command_path if error.ctx is not None else "fairlead"
+    message = error.format_message()
+    line = f"{path}: {message[:1].lower()}{message[1:].rstrip('.')}"
+    err().print(f"{escape(line)} [dim](see: {escape(path)} --help)[/]")
+
+
+def when(time: str | None) -> str | None:
+    """An RFC 3339 time of the API for people: to the second, which still sorts and can be given back."""
+    return None if time is None else re.sub(r"\.\d+", "", time)
 
 
 def fault_line(fault: Mapping[str, Any]) -> str:
@@ -90,6 +107,25 @@ def fault_line(fault: Mapping[str, Any]) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 event`, `2 events`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _told(detail: str, faults: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The detail and a line for each fault; of a single fault only what says more."""
+    lines = [fault_line(fault) for fault in faults]
+    if len(faults) == 1 and str(faults[0].get("detail", "")) in detail:
+        return [detail] if (faults[0].get("hint") or "") in detail else lines
+    return [detail, *lines] if detail else lines
+
+
+_COLOURS = {"active": "green", "paused": "yellow", "stopped": "bold red", "disabled": "bold red"}
+_COUNTS = {"held": "yellow", "parked": "bold red", "skipped": "yellow"}
+
+
+def _style(column: str, cell: str) -> str:
+    """What a person should see first: states, and counts that ought to be 0."""
+    if column == "state":
+        return _COLOURS.get(cell.partition(" ")[0], _COUNTS.get(cell, ""))
+    return _COUNTS.get(column, "") if cell != "0" else ""
 
 
 def _cell(value: object) -> str:

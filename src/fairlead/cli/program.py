@@ -82,7 +82,17 @@ class _Program(click.Group):
 @click.option("--key-file", metavar="FILE", help="a file that holds an API key (or FAIRLEAD_API_KEY)")
 @click.pass_context
 def program(ctx: click.Context, url: str | None, key_file: str | None) -> None:
-    """Ordered, durable, authenticated notifications between the components of a platform."""
+    """Ordered, durable, authenticated notifications between the components of a platform.
+
+    \b
+    Begin with:
+      fairlead serve                        the relay, here
+      fairlead listen --subscribe demo      receive, in a second terminal
+      fairlead send --source /demo --type hello --subject world
+
+    When something is wrong: fairlead doctor. Results go to standard output, everything else to standard
+    error; with --json to read by programs.
+    """
     ctx.obj = {"url": url, "key_file": key_file}
 
 
@@ -102,8 +112,14 @@ def _run(arguments: list[str]) -> int:
         return result if isinstance(result, int) else DONE
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        output.note(error.format_message())
+        return USAGE
+    except click.UsageError as error:
+        output.wrong_usage(error)
+        return USAGE
     except click.ClickException as error:
-        error.show()
+        output.note(f"fairlead: {error.format_message()}")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
@@ -111,7 +127,7 @@ def _run(arguments: list[str]) -> int:
         _forget_output()
         return DONE
     except UnreachableError as error:
-        output.note(f"fairlead: {error}; is it running? start it with: fairlead serve")
+        output.note(f"fairlead: {error}; {error.remedy}")
         return UNREACHABLE
     except RefusedError as error:
         output.problem(error)

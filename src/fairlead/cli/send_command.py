@@ -15,7 +15,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fairlead.cli import output
-from fairlead.cli.api import Api, RefusedError
+from fairlead.cli.api import Api, RefusedError, UnreachableError
 from fairlead.cli.calling import Caller, calls_api
 
 BATCH_EVENTS = 500
@@ -146,9 +146,13 @@ def _send_all(caller: Caller, events: Iterable[tuple[int, bytes]], *, size: int 
         for lines, body in _batches(events):
             try:
                 answer = _patiently(caller.api, body, _BATCH_TYPE).document()
-            except RefusedError as refused:
-                _point_at_lines(refused, lines)
-                output.note(f"{len(accepted)} events before these were accepted")
+            except (RefusedError, UnreachableError) as error:
+                if isinstance(error, RefusedError):
+                    _point_at_lines(error, lines)
+                output.note(
+                    f"{output.counted(len(accepted), 'event')} before line {lines[0]} accepted; to send all "
+                    "again does no harm where each has its own id"
+                )
                 raise
             accepted += answer["accepted"]
             progress.advance(task, len(lines))

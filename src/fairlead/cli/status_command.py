@@ -11,7 +11,7 @@ import click
 from fairlead.cli import output
 from fairlead.cli.calling import PAGE, Caller, calls_api
 
-COLUMNS = ("subscription", "state", "rate/s", "lag", "lag s", "held", "parked", "skipped", "last error")
+COLUMNS = ("subscription", "state", "rate/s", "lag", "oldest", "held", "parked", "skipped", "last error")
 
 
 @click.command("status")
@@ -44,7 +44,7 @@ def row(item: dict[str, Any]) -> list[object]:
         state,
         status["rate_per_second"],
         status["lag_events"],
-        status["lag_seconds"],
+        age(status["lag_seconds"]) if status["lag_events"] else None,
         status["held_lanes"],
         status["parked_lanes"],
         status["skipped_events"],
@@ -58,7 +58,20 @@ def last_error(error: dict[str, Any] | None) -> str | None:
         return None
     status = f" {error['status']}" if error.get("status") else ""
     detail = f": {error['detail']}" if error.get("detail") else ""
-    return f"{error['at']} {error['outcome']}{status}{detail}"
+    return f"{output.when(error['at'])} {error['outcome']}{status}{detail}"
+
+
+def age(seconds: float) -> str:
+    """How long something has been waiting, to two units at most: `12s`, `3m 20s`, `2d 4h`."""
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count}{unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2])
 
 
 def compact(value: object) -> str:

@@ -20,7 +20,7 @@ def command() -> None:
     """Check, compact or bring back the store."""
 
 
-@command.command("check")
+@command.command("check", short_help="Read the whole store and report every damage.")
 @click.option("--json", "as_json", is_flag=True, help='one JSON document: {"store":…,"ok":…,"damage":[…]}')
 @reads_config
 def check(loaded: Loaded, as_json: bool) -> int:
@@ -34,12 +34,14 @@ def check(loaded: Loaded, as_json: bool) -> int:
         for line in damage:
             output.say(line)
         output.note(
-            f"{loaded.config.store}: {len(damage)} damages" if damage else f"{loaded.config.store} is sound"
+            f"{loaded.config.store}: {output.counted(len(damage), 'damage')}; restore a backup"
+            if damage
+            else f"{loaded.config.store} is sound"
         )
     return 1 if damage else 0
 
 
-@command.command("compact")
+@command.command("compact", short_help="Give the room of deleted events back to the disk.")
 @click.option(
     "--json", "as_json", is_flag=True, help='one JSON document: {"store":…,"before_bytes":…,"after_bytes":…}'
 )
@@ -55,7 +57,7 @@ def compact(loaded: Loaded, as_json: bool) -> None:
         output.say(f"{Path(tools.path).name}: {format_size(before)} before, {format_size(after)} now")
 
 
-@command.command("restored")
+@command.command("restored", short_help="Run this after a backup was put back, before `serve`.")
 @click.option("--json", "as_json", is_flag=True, help='one JSON document: {"store":…,"subscriptions":…}')
 @reads_config
 def restored(loaded: Loaded, as_json: bool) -> None:
@@ -67,4 +69,4 @@ def restored(loaded: Loaded, as_json: bool) -> None:
     if as_json:
         output.document({"store": loaded.config.store, "subscriptions": count})
     else:
-        output.say(f"{count} subscriptions begin a new generation")
+        output.say(f"{output.counted(count, 'subscription')} in a new generation")

@@ -22,7 +22,6 @@ def command() -> None:
 def _described(function: Any) -> Any:
     for option in (
         click.option("--config", metavar="JSON", help='members of `config`, such as \'{"timeout":"5s"}\''),
-        click.option("--start", metavar="WHEN", help="now (default), beginning, or an RFC 3339 time"),
         click.option(
             "--filter", "filters", metavar="JSON", multiple=True, help="a filter; several must all pass"
         ),
@@ -37,6 +36,7 @@ def _described(function: Any) -> Any:
 @command.command("add")
 @click.argument("name")
 @_described
+@click.option("--start", metavar="WHEN", help="now (default), beginning, or an RFC 3339 time")
 @calls_api
 def add(caller: Caller, name: str, **options: Any) -> None:
     """Add subscription NAME; it must not exist yet. Prints the signing secret, this once."""
@@ -81,7 +81,7 @@ def _changed(body: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     if options["filters"]:
         body["filters"] = [_json("--filter", text) for text in options["filters"]]
     config = _json("--config", options["config"]) if options["config"] else {}
-    if options["start"]:
+    if options.get("start"):
         config["start"] = options["start"]
     if config:
         body["config"] = {**body.get("config", {}), **config}
@@ -138,13 +138,15 @@ def show(caller: Caller, name: str) -> None:
             else:
                 output.say(f"{member}: {value if isinstance(value, str) else compact(value)}")
         for key, value in status.items():
-            text = last_error(value) if key == "last_error" else value
+            text = (
+                last_error(value) if key == "last_error" else output.when(value) if key == "since" else value
+            )
             output.say(f"status.{key}: {text if isinstance(text, str) else compact(text)}")
 
     caller.show(caller.api.call("GET", path_of("subscriptions", name)), shown)
 
 
-@command.command("remove")
+@command.command("remove", short_help="Remove subscription NAME and what waits for it.")
 @click.argument("name")
 @calls_api
 def remove(caller: Caller, name: str) -> None:
@@ -171,7 +173,7 @@ def resume(caller: Caller, name: str) -> None:
     caller.show(reply, lambda item: output.say(f"{name} is {item['status']['state']}"))
 
 
-@command.command("secret")
+@command.command("secret", short_help="Give subscription NAME a new signing secret.")
 @click.argument("name")
 @click.option("--secret", help="this one (default: the relay makes one)")
 @calls_api
@@ -181,7 +183,7 @@ def secret(caller: Caller, name: str, secret: str | None) -> None:
 
     def rotated(answer: dict[str, Any]) -> None:
         output.say(f"secret: {answer['secret']}")
-        output.say(f"the one before signs too until {answer['previous_until']}")
+        output.say(f"the one before signs too until {output.when(answer['previous_until'])}")
 
     caller.show(reply, rotated)
 
