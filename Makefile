@@ -28,7 +28,7 @@ check: lint ## lint, types, import rules, unit tests: seconds
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check src tests benchmarks scripts
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 soak: $(DEV_STAMP) ## the long tests: 1,000 kills, more seeds
 	@scripts/system-packages
