@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.api import event
 from tests.acceptance.history import Log, check_applied
 from tests.acceptance.power import Disk
 from tests.acceptance.processes import KILLED, Child, ReceiverProcess, RelayProcess
@@ -114,4 +113,3 @@ def test_row_10_power_cuts_of_a_publisher_lose_nothing_that_it_has_stored(
     ids = [item["event"]["id"] for item in relay.api.items("/events", key="/heat k1")]
     assert ids == [f"k1-{number}" for number in range(1, len(ids) + 1)]
     assert len(ids) >= len(told)
-    assert event(1)["id"] == ids[0]
