@@ -8,7 +8,7 @@ import logging
 import msgspec
 
 from fairlead.core.problem import MEDIA_TYPE, problem_document
-from fairlead.errors import Internal, Problem, StoreCorrupt, StoreFailed
+from fairlead.errors import Internal, Problem, Stopping, StoreCorrupt, StoreFailed
 from fairlead.web.response import Response
 
 CHALLENGE = 'Bearer realm="fairlead", Basic realm="fairlead", charset="UTF-8"'
@@ -40,7 +40,8 @@ def defect_response(error: Exception, request_id: str, what: str) -> Response:
     if isinstance(error, StoreFailed):
         _log.error("request failed with the store", extra={**extra, "detail": str(error)})
         detail = "the store failed, and the relay ends; nothing is known of this request, so send it again"
-    elif isinstance(error, StoreCorrupt):  # the operator's disk, not our defect: it says what to do
+        return problem_response(Stopping(detail, retry_after_seconds=10), request_id)
+    if isinstance(error, StoreCorrupt):  # the operator's disk, not our defect: it says what to do
         _log.error("request met damage in the store", extra={**extra, "detail": str(error)})
         detail = str(error)
     else:
