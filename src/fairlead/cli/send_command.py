@@ -55,7 +55,7 @@ def command(
     if file is not None:
         if data is not None or id_ is not None:
             raise click.UsageError("--data and --id describe one event; leave them out with a file")
-        _send_all(caller, _numbered(file, defaults), size=_size(file))
+        _send_all(caller, _numbered(file, defaults), lines=_lines(file))
         return
     missing = [f"--{name}" for name in ("source", "type") if name not in defaults]
     if missing:
@@ -82,8 +82,12 @@ def _data(text: str) -> bytes:
     return raw.strip()
 
 
-def _size(file: str) -> int | None:
-    return None if file == "-" else Path(file).stat().st_size if Path(file).is_file() else None
+def _lines(file: str) -> int | None:
+    """How many lines a file has, for the progress bar; None where that cannot be told beforehand."""
+    if file == "-" or not Path(file).is_file():
+        return None
+    with Path(file).open("rb") as stream:
+        return sum(1 for _ in stream)
 
 
 def _numbered(file: str, defaults: dict[str, str]) -> Iterator[tuple[int, bytes]]:
@@ -137,25 +141,25 @@ def _named(file: str) -> str:
     return "standard input" if file == "-" else file
 
 
-def _send_all(caller: Caller, events: Iterable[tuple[int, bytes]], *, size: int | None) -> None:
+def _send_all(caller: Caller, events: Iterable[tuple[int, bytes]], *, lines: int | None) -> None:
     accepted: list[dict[str, Any]] = []
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = output.err()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("sending", total=None)
-        for lines, body in _batches(events):
+        task = progress.add_task("sending", total=lines)
+        for numbers, body in _batches(events):
             try:
                 answer = _patiently(caller.api, body, _BATCH_TYPE).document()
             except (RefusedError, UnreachableError) as error:
                 if isinstance(error, RefusedError):
-                    _point_at_lines(error, lines)
+                    _point_at_lines(error, numbers)
                 output.note(
-                    f"{output.counted(len(accepted), 'event')} before line {lines[0]} accepted; to send all "
-                    "again does no harm where each has its own id"
+                    f"{output.counted(len(accepted), 'event')} before line {numbers[0]} accepted; to send "
+                    "all again does no harm where each has its own id"
                 )
                 raise
             accepted += answer["accepted"]
-            progress.advance(task, len(lines))
+            progress.advance(task, len(numbers))
     if caller.as_json:
         output.document({"accepted": accepted})
     else:
