@@ -132,6 +132,9 @@ def _relay(caller: Caller) -> Iterator[Finding]:
         ready = caller.api.call("GET", "/readyz").document()
         if ready.get("store", "ok") == "ok":
             yield Finding("store", "ok", "ready")
+        else:
+            what = f"{ready['store']}: what cannot be read is not delivered, nor what stands behind it"
+            yield Finding("store", "wrong", what, "fairlead store check says where; restore a backup")
     except RefusedError as refused:
         yield Finding(
             "store", "wrong", f"not ready: {refused.body.decode(errors='replace')}", "see the relay's log"

@@ -124,6 +124,8 @@ _COUNTS = {"held": "yellow", "parked": "bold red", "skipped": "yellow"}
 def _style(column: str, cell: str) -> str:
     """What a person should see first: states, and counts that ought to be 0."""
     if column == "state":
+        if "damaged" in cell:
+            return "bold red"
         return _COLOURS.get(cell.partition(" ")[0], _COUNTS.get(cell, ""))
     return _COUNTS.get(column, "") if cell != "0" else ""
 
