@@ -172,7 +172,7 @@ def test_whatever_a_handler_returns_to_be_awaited_is_awaited_before_the_event_co
     async def main() -> None:
         taker = Taker(3)
         async with Relay(tmp_path / "relay.db") as relay:
-            handlers = {"an object": taker, "a wrapper": lambda one: taker(one)}  # noqa: PLW0108
+            handlers: dict[str, Any] = {"an object": taker, "a wrapper": lambda one: taker(one)}  # noqa: PLW0108
             await relay.subscribe("audit", handlers[made])
             for number in (1, 2, 3):
                 await relay.publish(event(number))

@@ -335,6 +335,34 @@ def test_a_crash_while_an_answer_is_slow_sends_it_again() -> None:
     assert sent(made) == [1]
 
 
+def test_a_busy_lane_that_fills_the_read_ahead_lets_the_others_past() -> None:
+    made = world("aaaaaaabbac", read_ahead=6)
+    run = started(made)
+    made.read()
+    assert made.lanes.cursor == 6
+    assert not made.lanes.wants_more
+    made.lanes.demote(0.5, 2.0)
+    made.read()
+    assert made.lanes.cursor == 11
+    made.flush()
+    assert made.held["a"].state == "slow"
+    assert made.progress == Progress(7, 11, ((10, 10),))
+    assert [started(made).key, started(made).key] == ["b", "c"]
+    made.answer(run)
+    assert sent(made) == [2, 3, 4, 5, 6, 7, 10]
+    made.flush()
+    assert "a" not in made.held
+
+
+def test_lanes_that_share_a_full_read_ahead_keep_their_places() -> None:
+    made = world("abcabcabc", read_ahead=6)
+    for _ in range(3):
+        started(made)
+    made.lanes.demote(0.5, 2.0)
+    made.flush()
+    assert made.held == {}
+
+
 # -- the breaker -----------------------------------------------------------------------------------------
 
 

@@ -169,11 +169,11 @@ class Lanes:
         return self._paging.poke(keys, state, now)
 
     def demote(self, now: float, slow_after_seconds: float) -> None:
-        """Give a hold to each lane in flight for too long, so that its answer keeps nothing else back."""
+        """Give a hold to lanes in flight for too long, or with half of a full read-ahead: others go on."""
+        most = UNBOUNDED if self._has_room else (len(self.queues.open) + 1) // 2
         for run in self.queues.flights:
-            if run.started + slow_after_seconds > now:
-                break
-            if not run.slow:
+            late = run.started + slow_after_seconds <= now
+            if not run.slow and (late or len(self.queues.lane(run.key).queue) >= most):
                 run.slow = True
                 self.changed = self._settling.demote(run, now) or self.changed
 
