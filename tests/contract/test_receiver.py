@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
@@ -336,6 +337,24 @@ def test_consume_says_that_the_bus_comes_later(receiver: Receiver) -> None:
 
 
 # -- side by side --------------------------------------------------------------------------------------------
+
+
+def test_a_caller_that_leaves_before_its_delivery_begins_takes_no_slot_along(
+    receiver: Receiver, taken: Taken
+) -> None:
+    async def main() -> None:
+        process, busy = receiver._process(), threading.Event()
+        for _ in range(receiver.concurrency):
+            process.workers.submit(busy.wait)
+        for _ in range(receiver.concurrency):
+            leaving = asyncio.create_task(receiver.handle_async("POST", {}, b""))
+            await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+        busy.set()
+        assert (await receiver.handle_async("POST", {}, b"")).status == 401
+
+    asyncio.run(main())
 
 
 def test_beyond_the_concurrency_it_answers_429(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from fairlead.core.signature import ID, SIGNATURE, TIMESTAMP, verify
@@ -55,6 +55,11 @@ class _Process(NamedTuple):
     def of(cls, concurrency: int) -> _Process:
         workers = ThreadPoolExecutor(concurrency, thread_name_prefix="fairlead-receiver")
         return cls(threading.Semaphore(concurrency), workers)
+
+    def left(self, serving: Future[Reply]) -> None:
+        """Give back the slot of a delivery whose caller left before it began: nobody else does."""
+        if serving.cancelled():
+            self.slots.release()
 
 
 class Receiver:
@@ -157,8 +162,9 @@ class Receiver:
         if not process.slots.acquire(blocking=False):
             return self._busy()
         loop = asyncio.get_running_loop()
-        serve = partial(self._serve, process, method, headers, body, loop)
-        return await loop.run_in_executor(process.workers, serve)
+        serving = process.workers.submit(self._serve, process, method, headers, body, loop)
+        serving.add_done_callback(process.left)
+        return await asyncio.wrap_future(serving)
 
     def too_large(self, size_bytes: int) -> Reply | None:
         """The 413 for a body of that size, or None if it may come."""
