@@ -302,6 +302,23 @@ def test_a_chore_that_fails_is_done_at_the_next_sweep_and_keeps_no_other_from_be
     assert [record.chore for record in caplog.records if hasattr(record, "chore")] == ["retention"]
 
 
+def test_a_damaged_row_stops_the_retention_of_its_partition_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.publish(*(event(number, f"k{number}") for number in range(1, 30)))
+        partitions = {partition for partition, _ in await kept(scene)}
+        assert min(partitions) < max(partitions)
+        damaged = (bytes(16), min(partitions))
+        scene.store.connection.execute("UPDATE log SET digest = ? WHERE partition = ? AND pos = 1", damaged)
+        scene.clock.at += WEEK + 1
+        await scene.retention.prune(never)
+        left = scene.store.connection.execute("SELECT DISTINCT partition FROM log").fetchall()
+        assert left == [(min(partitions),)]
+
+    play(scenario)
+    (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert "store check" in record.__dict__["detail"]
+
+
 def test_a_failed_store_ends_the_janitor() -> None:
     async def scenario(scene: Scene) -> None:
         janitor = janitor_of(scene, Retention(sweep_seconds=0.01))

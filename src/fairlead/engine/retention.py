@@ -8,17 +8,21 @@ in no hold. What was found out about channels holds until one is placed anew (`T
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fairlead.core.channel import ChannelId
 from fairlead.engine.turn import Turn
+from fairlead.errors import StoreCorrupt
 from fairlead.ports import Clock, Log, Store
 
 CHUNK = 256
 PAGE = 64
 
 Stopped = Callable[[], bool]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +53,23 @@ class Retention:
     async def prune(self, stopped: Stopped) -> int:
         """Delete what is old enough and settled, chunk by chunk; how many events.
 
+        A damaged row stops its partition alone: the others must not fill the disk meanwhile.
+
         Raises:
-            StoreBusy, StoreFull, StoreCorrupt: go on at the next sweep.
+            StoreBusy, StoreFull: go on at the next sweep.
         """
         log = self._store.log
         oldest, heads = await log.oldest(), await log.heads()
         deleted = 0
         for partition, first in sorted(oldest.items()):
             cutoff = self._clock.now() - self._keep_seconds
-            last = await last_before(log, partition, first, heads[partition], cutoff)
-            if last >= first:
-                deleted += await self._prune(partition, first, last, stopped)
+            try:
+                last = await last_before(log, partition, first, heads[partition], cutoff)
+                if last >= first:
+                    deleted += await self._prune(partition, first, last, stopped)
+            except StoreCorrupt as damage:
+                extra = {"partition": partition, "detail": str(damage)}
+                _log.error("retention stands still in one partition", extra=extra)
         return deleted
 
     async def _prune(self, partition: int, first: int, last: int, stopped: Stopped) -> int:
