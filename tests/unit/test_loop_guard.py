@@ -32,7 +32,7 @@ async def on_the_loop(call: Callable[[], object]) -> object:
     [
         ("time.sleep(0)", {"time": time}),
         ("path.read_text()", {"path": Path(__file__)}),
-        ("sqlite3.connect(':memory:')", {"sqlite3": sqlite3}),
+        ("sqlite3.connect(':memory:').close()", {"sqlite3": sqlite3}),
     ],
 )
 def test_a_call_that_blocks_the_loop_is_found(source: str, names: dict[str, object]) -> None:
