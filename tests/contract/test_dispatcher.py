@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -14,8 +16,10 @@ from fairlead.core.outcome import Outcome
 from fairlead.core.policy import ANYONE
 from fairlead.core.retry import RetryPolicy
 from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching
+from fairlead.engine.flusher import Flusher
 from fairlead.engine.replaying import ReplayRequest
 from fairlead.engine.settings import Breaker, EngineSettings
+from fairlead.ports import Channels
 from fairlead.testing.simulation.disk import DiskFault
 from fairlead.testing.store_examples import event, lane
 from tests.contract.dispatcher_scene import Scene, play
@@ -700,6 +704,28 @@ def test_lanes_whose_settlement_cannot_be_stored_pause_and_go_on_by_themselves(f
             assert len(scene.sink.numbers(subject)) == 3
 
     play(scenario)
+
+
+def test_a_flusher_that_a_defect_ends_does_not_end_unnoticed(caplog: pytest.LogCaptureFixture) -> None:
+    class Defective:
+        def to_flush(self, everything: bool) -> None:
+            raise ZeroDivisionError("a defect")
+
+        def flushed(self, result: object) -> None: ...
+
+    async def main() -> None:
+        flusher = Flusher(cast(Channels, None))
+        flusher.start()
+        flusher.want(Defective(), hurry=True)
+        async with asyncio.timeout(10):
+            while not caplog.records:
+                await asyncio.sleep(0)
+        await flusher.stop()
+
+    asyncio.run(main())
+    (record,) = caplog.records
+    assert record.levelname == "CRITICAL"
+    assert record.exc_info
 
 
 # -- changes while something is in flight ------------------------------------------------------------------

@@ -44,6 +44,7 @@ class Flusher:
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(_tell)
 
     async def stop(self) -> None:
         """Stop flushing by itself; `flush` still works."""
@@ -111,3 +112,9 @@ class Flusher:
                 return
             if self._dirty:
                 self._any.set()
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """A flusher that ends by a defect must not end unnoticed: nobody's next event is sent any more."""
+    if not task.cancelled() and (defect := task.exception()) is not None:
+        _log.critical("settlements are stored no more; start the relay again", exc_info=defect)
