@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -301,6 +302,26 @@ def test_consent_is_renewed_after_a_day_and_a_refusal_disables() -> None:
     play(scenario)
 
 
+def test_sinks_that_take_their_time_are_asked_side_by_side() -> None:
+    async def scenario(scene: Scene) -> None:
+        names = ["one", "two", "three"]
+        for name in names:
+            await scene.subscribed(name, targets=(SHAKING,))
+        scene.clock.at += DAY
+        all_asked = asyncio.Barrier(len(names))
+
+        async def check(target: Target, subscription: Subscription) -> float | None:
+            await all_asked.wait()
+            return 3.0
+
+        scene.sender.check = check  # type: ignore[method-assign]
+        async with asyncio.timeout(10):
+            await scene.handshakes.renew()
+        assert [(await _get(scene, name)).options.rate_per_second for name in names] == [3.0] * 3
+
+    play(scenario)
+
+
 def test_a_renewed_consent_may_lower_the_rate() -> None:
     async def scenario(scene: Scene) -> None:
         await scene.subscribed(targets=(SHAKING,))
@@ -321,5 +342,5 @@ def test_ids_made_here_are_ids() -> None:
     play(scenario)
 
 
-async def _get(scene: Scene) -> Subscription:
-    return await scene.subscribing.get(ANYONE, "console")
+async def _get(scene: Scene, name: str = "console") -> Subscription:
+    return await scene.subscribing.get(ANYONE, name)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from fairlead.engine.dispatcher import Dispatcher
 
 REFUSED = "handshake-refused"
+AT_ONCE = 64
 
 _log = logging.getLogger(__name__)
 
@@ -47,12 +49,20 @@ class Handshakes:
         """One pass over all subscriptions; it ends early once `stopped`."""
         known = await self._subscriptions.all()
         self._renewed_at = {one.id: at for one in known if (at := self._renewed_at.get(one.id)) is not None}
-        for subscription in known:
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def renew(subscription: Subscription) -> None:
             last = max(subscription.created_at, self._renewed_at.get(subscription.id, 0.0))
-            if stopped():
-                return
             if subscription.state == "active" and self._clock.now() - last >= self._period_seconds:
-                await self._renew(subscription)
+                async with places:
+                    if not stopped():
+                        await self._renew(subscription)
+
+        # Sinks that do not answer take their time: one after the other they would hold up every other chore.
+        ended = await asyncio.gather(*map(renew, known), return_exceptions=True)
+        for failure in ended:
+            if failure is not None:
+                raise failure
 
     async def _renew(self, subscription: Subscription) -> None:
         now = self._clock.now()
