@@ -12,7 +12,7 @@ import click
 
 from fairlead.cli import output
 from fairlead.cli.api import RefusedError, UnreachableError
-from fairlead.errors import ConfigError, PortInUse, StoreError
+from fairlead.errors import ConfigError, PortInUse, StoreBusy, StoreError, StoreFull
 from fairlead.version import __version__
 
 COMMANDS = {
@@ -136,7 +136,7 @@ def _run(arguments: list[str]) -> int:
         for line in (str(error), *error.hints):
             output.note(line)
         return CONFIGURATION
-    except StoreError as error:
+    except (StoreError, StoreFull, StoreBusy) as error:  # the latter two where a start needs to write
         output.note(f"fairlead: {error}")
         return STORE
     except PortInUse as error:
