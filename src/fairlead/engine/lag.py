@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far a subscription is behind, cheaply (interface, section 4: `lag_events`, `lag_seconds`).
 
-`lag_events` is the sum of what its channels have not read yet, what they have read and not settled, and one
-for each lane that is held, parked or slow: it is 0 exactly when nothing is left to deliver. An event that was
-not read yet counts whether or not the filter will pass it: to know that it would have to be read. What stands
-behind the head of a held lane is counted by `GET …/lanes` (`waiting`).
+`lag_events` is the sum of what its channels have not read yet, what they have read and not settled, and what
+waits in held, parked and slow lanes, the latter counted up to 100,000: it is 0 exactly when nothing is left
+to deliver. What was not read yet, or waits in a lane, counts whether or not the filter passes it.
 
 `lag_seconds` is the age of the oldest of these; of held lanes the first hundred are looked at, by when their
 head failed first.
@@ -21,6 +20,7 @@ from fairlead.errors import StoreCorrupt
 from fairlead.ports import Store
 
 _LANES_SEEN = 100
+_MOST_WAITING = 100_000
 
 
 class Seen(Protocol):
@@ -62,11 +62,13 @@ async def lag_of(
     for view in views:
         partition = view.channel.partition
         unread = max(heads[partition] - view.scan_pos, 0)
-        events += unread + len(view.open_positions) + view.holds
+        events += unread + len(view.open_positions)
         if view.open_positions or unread:
             first = min(view.open_positions, default=view.scan_pos + 1)
             oldest = min(oldest, await _accepted_at(store, partition, first, now))
-    if any(view.holds for view in views):
+    held = sum(view.holds for view in views)
+    if held:  # a hold that is not stored yet has its head at least
+        events += max(held, await store.channels.count_waiting(subscription, _MOST_WAITING))
         rows = await store.channels.holds(subscription, None, None, _LANES_SEEN)
         oldest = min([oldest, *(row.hold.since for row in rows)])
     return Lag(events, max(now - oldest, 0.0))

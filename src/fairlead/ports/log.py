@@ -146,6 +146,9 @@ class Channels(Protocol):
     async def count_holds(self, subscription: str) -> dict[HoldState, int]:
         """How many lanes are in which state."""
 
+    async def count_waiting(self, subscription: str, most: int) -> int:
+        """How many entries the holds cover, whether or not the filter passes them; counts up to `most`."""
+
     async def skips(self, subscription: str, after: tuple[int, int, int] | None, limit: int) -> list[SkipRow]:
         """Skips by generation, partition, position, the newest generation first."""
 

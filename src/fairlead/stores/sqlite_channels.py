@@ -169,6 +169,12 @@ class SqliteChannels:
             lambda connection: dict(connection.execute(_SQL["count_holds"], (subscription,)).fetchall())
         )
 
+    async def count_waiting(self, subscription: str, most: int) -> int:
+        arguments = {"subscription": subscription, "most": most}
+        return await self._lists.run(
+            lambda connection: int(connection.execute(_SQL["count_waiting"], arguments).fetchone()[0])
+        )
+
     async def skips(self, subscription: str, after: tuple[int, int, int] | None, limit: int) -> list[SkipRow]:
         generation, partition, pos = after or _LAST
         arguments = {

@@ -177,6 +177,14 @@ class ChannelsContract:
         assert await store.channels.count_holds("other") == {}
 
     @on_store
+    async def test_what_holds_cover_is_counted_up_to_a_bound(self, store: Store) -> None:
+        one = await Lane.of(store)
+        await one.flush(Progress(0, 4), holds=(one.hold(2),))
+        assert await store.channels.count_waiting("console", 100) == 3, "2, 3 and 4; 5 was not read yet"
+        assert await store.channels.count_waiting("console", 2) == 2
+        assert await store.channels.count_waiting("other", 100) == 0
+
+    @on_store
     async def test_skips_are_listed_newest_generation_first_and_counted_in_the_present_one(
         self, store: Store
     ) -> None:

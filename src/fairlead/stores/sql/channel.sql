@@ -90,6 +90,14 @@ ORDER BY partition, key LIMIT :limit;
 -- name: count_holds
 SELECT state, count(*) FROM hold WHERE subscription = ? GROUP BY state;
 
+-- name: count_waiting
+-- What the holds of a subscription cover, by the log's index of keys; no further than :most.
+SELECT count(*) FROM (
+  SELECT 1 FROM hold JOIN progress USING (subscription, partition)
+  JOIN log ON log.partition = hold.partition AND log.key = hold.key
+    AND log.pos BETWEEN hold.head_pos AND progress.scan_pos
+  WHERE hold.subscription = :subscription LIMIT :most);
+
 -- name: list_skips
 SELECT generation, partition, pos, key, source, id, reason, by, at FROM skip
 WHERE subscription = :subscription AND generation <= :generation
