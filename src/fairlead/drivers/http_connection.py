@@ -51,6 +51,7 @@ class HttpConnection(asyncio.Protocol):
         "_loop",
         "_owner",
         "_parser",
+        "_request",
         "_size",
         "_skip_body",
         "_status",
@@ -83,6 +84,7 @@ class HttpConnection(asyncio.Protocol):
         self._owner = owner
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
+        self._request = b""
         self._waiter: asyncio.Future[Result] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = self._deadline = 0.0
@@ -109,8 +111,15 @@ class HttpConnection(asyncio.Protocol):
             self._fail("reset", f"the connection to {self.endpoint} is closed")
         else:
             self._expire_at(deadline)
-            self._transport.write(request)
+            self._request = request
+            self._loop.call_soon(self._write)
         return waiter
+
+    def _write(self) -> None:
+        """After whatever else is ready: requests that follow each other at once find the other end awake."""
+        request, self._request = self._request, b""
+        if self._transport is not None and not self.closed:
+            self._transport.write(request)
 
     def abort(self) -> None:
         """Close at once; a request under way gets `reset`."""
@@ -144,7 +153,7 @@ class HttpConnection(asyncio.Protocol):
             self._fail("reset", f"{self.endpoint} closed the connection without an answer")
 
     def data_received(self, data: bytes) -> None:
-        if self._waiter is None:
+        if self._waiter is None or self._request:
             self.abort()  # nobody asked: the next request must not get this for its answer
             return
         try:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One request and its answer: the `receive` and `send` of an ASGI app.
 
-An answer that comes whole leaves in one write: on a busy relay each further one would cost a tenth of what it
-takes to accept and deliver an event (benchmarks/profile.md).
+An answer that comes whole leaves in one write, right after those of others that were ready with it: to write
+to a socket is among the dearest things a relay does, and less so while the other end is awake from the last
+one (benchmarks/profile.md).
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Exchange:
         "_flow",
         "_framing",
         "_head",
+        "_leaving",
+        "_loop",
         "_on_response",
         "_scope",
         "_task",
@@ -75,6 +78,7 @@ class Exchange:
         expects_continue: bool,
         on_response: Callable[[], None],
         tasks: MutableSet[asyncio.Task[None]],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.transport = transport
         self.keep_alive = keep_alive
@@ -88,20 +92,22 @@ class Exchange:
         self._fixed = fixed
         self._on_response: Callable[[], None] | None = on_response
         self._tasks = tasks
+        self._loop = loop
+        self._leaving = False
         self._task: asyncio.Task[None] | None = None
         self._head: dict[str, Any] | None = None
         self._expected_bytes: int | None = None
         self._framing = "length"
 
-    def start(self, app: App, loop: asyncio.AbstractEventLoop) -> None:
+    def start(self, app: App) -> None:
         """Let the app answer, in a task of its own."""
-        self._task = task = loop.create_task(self._run(app))
+        self._task = task = self._loop.create_task(self._run(app))
         self._tasks.add(task)
 
     async def _run(self, app: App) -> None:
         try:
             await app(self._scope, self.receive, self.send)
-            if not (self.response_complete or self.disconnected):
+            if not (self._leaving or self.response_complete or self.disconnected):
                 raise RuntimeError("the app returned before its answer was complete")
         except asyncio.CancelledError:
             self.transport.close()
@@ -115,7 +121,8 @@ class Exchange:
                 await self.send(_DEFECT)
                 await self.send({"body": b"Internal Server Error"})
         finally:
-            self._on_response = None  # it leads back here
+            if not self._leaving:
+                self._on_response = None  # it leads back here
             if self._task is not None:
                 self._tasks.discard(self._task)
 
@@ -159,16 +166,32 @@ class Exchange:
         if self._head is None:
             self._head = message
             return
-        if self.response_complete:
+        if self._leaving or self.response_complete:
             raise RuntimeError("the answer is complete already")
         body: bytes = message.get("body", b"")
         more: bool = message.get("more_body", False)
-        head = b""
-        if not self.response_started:
-            head = self._rendered(self._head, None if more else len(body))
-            self.response_started = True
-            self.waiting_for_100_continue = False
-        self.transport.write(head + self._framed(body, more))
+        if self.response_started:
+            self._write(self._framed(body, more), more)
+            return
+        head = self._rendered(self._head, None if more else len(body))
+        self.waiting_for_100_continue = False
+        data = head + self._framed(body, more)
+        if more:
+            self._write(data, more)
+        else:
+            self._leaving = True
+            self._loop.call_soon(self._leave, data)
+
+    def _leave(self, data: bytes) -> None:
+        """Write an answer that came whole."""
+        self._leaving = False
+        if not self.disconnected:
+            self._write(data, more=False)
+        self._on_response = None
+
+    def _write(self, data: bytes, more: bool) -> None:
+        self.response_started = True
+        self.transport.write(data)
         if not more:
             self._complete()
 

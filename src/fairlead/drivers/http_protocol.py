@@ -58,9 +58,10 @@ class Protocol(HttpToolsProtocol):
             expects_continue=self.expect_100_continue,
             on_response=self.on_response_complete,
             tasks=self.tasks,
+            loop=self.loop,
         )
         if before is None or before.response_complete:
-            cycle.start(self.app, self.loop)
+            cycle.start(self.app)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
@@ -98,7 +99,7 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
-            cycle.start(app, self.loop)
+            cycle.start(app)
             return
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
