@@ -86,7 +86,7 @@ def test_every_statement_fits_the_schema() -> None:
 
 
 NAMES = (
-    "accepted_after", "after", "before", "epoch", "generation", "head", "id", "key", "limit", "next", "now",
+    "accepted_after", "after", "before", "epoch", "generation", "head", "id", "key", "limit", "most", "next", "now",
     "older_than", "oldest", "outcome", "packed_key", "partition", "pos", "position", "reason", "source",
     "state", "subject", "subscription", "target", "type",
 )  # fmt: skip
