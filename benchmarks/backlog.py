@@ -11,7 +11,7 @@ from fairlead.core.channel import ChannelFlush, Hold, Progress
 from fairlead.core.event import Event, partition_of
 from fairlead.core.outcome import Outcome
 from fairlead.core.subscription import DeliveryOptions, Matching, Secrets, Start, Subscription, Target
-from fairlead.stores.sqlite import SqliteStore
+from fairlead.stores.sqlite.store import SqliteStore
 
 BATCH = 1000
 FAR_SECONDS = 86_400.0

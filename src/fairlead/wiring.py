@@ -25,8 +25,8 @@ from fairlead.engine.node import Node
 from fairlead.engine.settings import Breaker, EngineSettings, Limits, Retention
 from fairlead.errors import ConfigError
 from fairlead.ports import ApiKey, Clock, Sender
-from fairlead.stores import sqlite_tools
-from fairlead.stores.sqlite import SqliteStore
+from fairlead.stores.sqlite import tools as sqlite_tools
+from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.telemetry import Telemetry
 from fairlead.transports.http import HttpSender
 from fairlead.web.app import WebApp, create_app

@@ -15,11 +15,11 @@ from fairlead.core.log import Appended
 from fairlead.core.outcome import DELIVERED, Outcome
 from fairlead.core.policy import ANYONE
 from fairlead.core.subscription import Subscription, Target
-from fairlead.engine.dispatcher import Dispatcher
 from fairlead.engine.node import Node
+from fairlead.engine.sending.dispatcher import Dispatcher
 from fairlead.engine.settings import EngineSettings
 from fairlead.ports import Answer, Delivery
-from fairlead.stores.sqlite import SqliteStore
+from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.telemetry import Telemetry
 from fairlead.testing.simulation.disk import Disk, new_database
 from fairlead.testing.simulation.loop import Process, SimulatedLoop

@@ -14,23 +14,23 @@ from fairlead.core.event import Event, partition_of
 from fairlead.core.log import Appended
 from fairlead.core.policy import ANYONE, Grant, Principal
 from fairlead.core.subscription import Subscription, Target
-from fairlead.engine.expiry import Expiry
-from fairlead.engine.handshakes import Handshakes
+from fairlead.engine.commands.handshakes import Handshakes
+from fairlead.engine.commands.operating import Operating
+from fairlead.engine.commands.subscribing import Subscribing
 from fairlead.engine.ingest import Ingest
-from fairlead.engine.operating import Operating
-from fairlead.engine.queries import Queries
-from fairlead.engine.retention import Retention
+from fairlead.engine.queries.queries import Queries
+from fairlead.engine.retention.expiry import Expiry
+from fairlead.engine.retention.retention import Retention
+from fairlead.engine.retention.turn import Turn
 from fairlead.engine.revisions import Revisions
 from fairlead.engine.settings import EngineSettings
-from fairlead.engine.subscribing import Subscribing
-from fairlead.engine.turn import Turn
 from fairlead.ports import Answer, Delivery
-from fairlead.stores.sqlite import SqliteStore
+from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.telemetry import Telemetry
 from fairlead.testing.store_examples import NOW, REFUSED, event, lane, subscription
 
 if TYPE_CHECKING:
-    from fairlead.engine.dispatcher import Dispatcher
+    from fairlead.engine.sending.dispatcher import Dispatcher
 
 __all__ = ["ANYONE", "NOW", "REFUSED", "Scene", "event", "lane", "play", "principal", "subscription"]
 

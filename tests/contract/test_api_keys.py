@@ -19,7 +19,7 @@ from fairlead.auth.keys import CACHE_SECONDS, TOUCH_SECONDS, ApiKeys, is_key, ne
 from fairlead.core.policy import Grant, Principal
 from fairlead.errors import StoreBusy, Unauthenticated
 from fairlead.ports import Credentials
-from fairlead.stores.sqlite import SqliteStore
+from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.testing.authenticator_contract import AuthenticatorContract, Logins
 
 GRANTS = (Grant(("publish",), sources=("/heat*",)),)

@@ -16,8 +16,8 @@ from fairlead.core.outcome import Outcome
 from fairlead.core.policy import ANYONE
 from fairlead.core.retry import RetryPolicy
 from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching
-from fairlead.engine.flusher import Flusher
-from fairlead.engine.replaying import ReplayRequest
+from fairlead.engine.commands.replaying import ReplayRequest
+from fairlead.engine.sending.flusher import Flusher
 from fairlead.engine.settings import Breaker, EngineSettings
 from fairlead.ports import Channels
 from fairlead.testing.simulation.disk import DiskFault

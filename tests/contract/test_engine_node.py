@@ -14,12 +14,12 @@ import pytest
 from fairlead.core.outcome import DELIVERED
 from fairlead.core.subscription import Subscription, Target
 from fairlead.drivers.sqlite_file import memory
+from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.engine.node import Node
-from fairlead.engine.replaying import ReplayRequest
 from fairlead.engine.settings import EngineSettings
 from fairlead.errors import Stopping, StoreFailed
 from fairlead.ports import Answer, Delivery
-from fairlead.stores.sqlite import SqliteStore
+from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.telemetry import Telemetry
 from tests.contract.engine_scene import ANYONE, event, lane, subscription
 

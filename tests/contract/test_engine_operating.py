@@ -10,7 +10,7 @@ import pytest
 from fairlead.core.channel import ChannelId, FilterRevision, Progress
 from fairlead.core.event import partition_of
 from fairlead.core.subscription import DeliveryOptions, Matching, Target
-from fairlead.engine.replaying import ReplayRequest
+from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.errors import (
     EventNotFound,
     Forbidden,

@@ -15,7 +15,7 @@ from fairlead.core.channel import Attempt, FilterRevision, Progress, Skip
 from fairlead.core.log import EventQuery
 from fairlead.core.outcome import DELIVERED
 from fairlead.core.subscription import Matching, Target
-from fairlead.engine.replaying import ReplayRequest
+from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.errors import Forbidden, InvalidQuery, NotFound
 from tests.contract.engine_scene import ANYONE, NOW, REFUSED, Scene, event, lane, play, principal
 

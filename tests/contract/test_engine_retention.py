@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fairlead.core.channel import Attempt, ChannelId, Hold, Progress
 from fairlead.core.log import Entry
 from fairlead.core.subscription import Matching
-from fairlead.engine.janitor import Janitor
+from fairlead.engine.retention.janitor import Janitor
 from fairlead.engine.settings import DAY_SECONDS, EngineSettings, Retention
 from fairlead.errors import StoreBusy, StoreFailed
 from fairlead.ports import Reject

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from fairlead.core.subscription import DeliveryOptions, Matching, Secrets, Subscription, Target
-from fairlead.engine.handshakes import REFUSED
+from fairlead.engine.commands.handshakes import REFUSED
 from fairlead.errors import (
     Forbidden,
     ForbiddenSink,

@@ -27,15 +27,15 @@ from fairlead.errors import (
     StoreLocked,
     StoreNewer,
 )
-from fairlead.stores import sqlite_checkpoint
-from fairlead.stores.sqlite import SqliteStore
-from fairlead.stores.sqlite_tools import check
+from fairlead.stores.sqlite import checkpoint as sqlite_checkpoint
+from fairlead.stores.sqlite.store import SqliteStore
+from fairlead.stores.sqlite.tools import check
 from fairlead.testing.store_examples import NOW, NOW_MS, Lane, event, run, subscription
 
 MIB = 1024 * 1024
 HOLD_IT_OPEN = """
 import sys
-from fairlead.stores.sqlite import SqliteStore
+from fairlead.stores.sqlite.store import SqliteStore
 store = SqliteStore.open(sys.argv[1])
 print("open", flush=True)
 sys.stdin.read()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.drivers.sqlite_file import Connection, memory
-from fairlead.stores.sqlite import SqliteStore
+from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.testing.store_contract import StoreContract
 from fairlead.testing.store_examples import StoreMaker
 

@@ -14,10 +14,10 @@ import pytest
 from fairlead.core.channel import Progress
 from fairlead.drivers.sqlite_file import memory
 from fairlead.errors import StoreError, StoreLocked
-from fairlead.stores import sqlite_checkpoint
-from fairlead.stores.sqlite import SqliteStore
-from fairlead.stores.sqlite_queries import APPLICATION_ID, migrate, migrations, newest_version, queries
-from fairlead.stores.sqlite_tools import check, compact, restored
+from fairlead.stores.sqlite import checkpoint as sqlite_checkpoint
+from fairlead.stores.sqlite.queries import APPLICATION_ID, migrate, migrations, newest_version, queries
+from fairlead.stores.sqlite.store import SqliteStore
+from fairlead.stores.sqlite.tools import check, compact, restored
 from fairlead.testing.store_examples import NOW, NOW_MS, Lane, event, run, subscription
 
 MIB = 1024 * 1024
@@ -86,9 +86,9 @@ def test_every_statement_fits_the_schema() -> None:
 
 
 NAMES = (
-    "accepted_after", "after", "before", "epoch", "generation", "head", "id", "key", "limit", "most", "next", "now",
-    "older_than", "oldest", "outcome", "packed_key", "partition", "pos", "position", "reason", "source",
-    "state", "subject", "subscription", "target", "type",
+    "accepted_after", "after", "before", "epoch", "generation", "head", "id", "key", "limit",
+    "most", "next", "now", "older_than", "oldest", "outcome", "packed_key", "partition", "pos",
+    "position", "reason", "source", "state", "subject", "subscription", "target", "type",
 )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def test_every_problem_type_is_documented_with_its_status() -> None:
 def test_every_metric_is_documented() -> None:
     text = (REFERENCE / "metrics.md").read_text()
     source = ROOT / "src" / "fairlead"
-    modules = [source / "telemetry.py", *(source / "engine").glob("*.py")]
+    modules = [source / "telemetry.py", *(source / "engine").rglob("*.py")]
     named = {name for path in modules for name in METRIC.findall(path.read_text())}
     assert {name for name in named if f"| `{name}` |" not in text} == set()
     assert {name for name in re.findall(r"^\| `(fairlead_\w+)`", text, re.MULTILINE)} == named

@@ -29,7 +29,7 @@ from fairlead.engine.node import Node
 from fairlead.engine.settings import EngineSettings, Limits
 from fairlead.errors import Problem
 from fairlead.ports import Answer, Delivery
-from fairlead.stores.sqlite import SqliteStore
+from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.telemetry import Telemetry
 from fairlead.web.app import create_app
 from fairlead.web.limits import BodyLimits

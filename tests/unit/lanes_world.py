@@ -19,7 +19,7 @@ from fairlead.core.paging import Page
 from fairlead.core.queues import Run
 from fairlead.core.settling import Verdict
 from fairlead.core.subscription import DeliveryOptions
-from fairlead.engine.ledger import Ledger
+from fairlead.engine.sending.ledger import Ledger
 from fairlead.ports import Answer
 
 WALL = 1_795_359_000.0

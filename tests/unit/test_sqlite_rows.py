@@ -13,8 +13,8 @@ from fairlead.core.channel import Hold, Progress, Skip
 from fairlead.core.outcome import Outcome
 from fairlead.drivers.sqlite_file import trouble_of
 from fairlead.errors import StoreCorrupt
-from fairlead.stores.sqlite_queries import migrations, queries
-from fairlead.stores.sqlite_rows import encode, hold_of, hold_row, progress_of, skip_of, skip_row
+from fairlead.stores.sqlite.queries import migrations, queries
+from fairlead.stores.sqlite.rows import encode, hold_of, hold_row, progress_of, skip_of, skip_row
 
 positions = st.integers(1, 2**62)
 times = st.floats(0, 1e12)

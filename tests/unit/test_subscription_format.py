@@ -210,8 +210,11 @@ def test_wrong_defaults_are_told() -> None:
 
 @pytest.mark.parametrize(
     ("retry", "first", "longest"),
-    [({"max": "100ms"}, 0.1, 0.1), ({"first": "10m"}, 600, 600),
-    ({"first": "1ms", "max": "2ms"}, 0.001, 0.002)],
+    [
+        ({"max": "100ms"}, 0.1, 0.1),
+        ({"first": "10m"}, 600, 600),
+        ({"first": "1ms", "max": "2ms"}, 0.001, 0.002),
+    ],
 )
 def test_a_wait_that_was_asked_for_wins_over_a_default(
     retry: dict[str, str], first: float, longest: float
@@ -312,8 +315,8 @@ def test_a_sink_that_cannot_be_called_is_refused(url: object, words: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:9000/hook", "https://a.example", "https://[::1]:8443/x?y=1%20",
-    "http://localhost/"]
+    "url",
+    ["http://127.0.0.1:9000/hook", "https://a.example", "https://[::1]:8443/x?y=1%20", "http://localhost/"],
 )
 def test_a_sink_is_kept_as_it_was_written(url: str) -> None:
     assert read({"sink": url, "protocol": "HTTP"}).targets[0].sink == url

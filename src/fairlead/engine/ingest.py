@@ -18,7 +18,7 @@ from fairlead.ports import Clock, Log
 from fairlead.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from fairlead.engine.dispatcher import Dispatcher
+    from fairlead.engine.sending.dispatcher import Dispatcher
 
 MEASURE_EVERY_SECONDS = 1.0
 

@@ -10,18 +10,18 @@ from collections.abc import Callable
 from random import Random
 from typing import Literal
 
-from fairlead.engine.dispatcher import Dispatcher
-from fairlead.engine.expiry import Expiry
-from fairlead.engine.handshakes import Handshakes
+from fairlead.engine.commands.handshakes import Handshakes
+from fairlead.engine.commands.operating import Operating
+from fairlead.engine.commands.subscribing import Subscribing
 from fairlead.engine.ingest import Ingest
-from fairlead.engine.janitor import Janitor
-from fairlead.engine.operating import Operating
-from fairlead.engine.queries import Queries
-from fairlead.engine.retention import Retention
+from fairlead.engine.queries.queries import Queries
+from fairlead.engine.retention.expiry import Expiry
+from fairlead.engine.retention.janitor import Janitor
+from fairlead.engine.retention.retention import Retention
+from fairlead.engine.retention.turn import Turn
 from fairlead.engine.revisions import Revisions
+from fairlead.engine.sending.dispatcher import Dispatcher
 from fairlead.engine.settings import EngineSettings
-from fairlead.engine.subscribing import Subscribing
-from fairlead.engine.turn import Turn
 from fairlead.errors import StoreFailed
 from fairlead.ports import Clock, Sender, Store
 from fairlead.telemetry import Telemetry

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from fairlead.core.log import EventQuery
-from fairlead.engine.queries import Queries
+from fairlead.engine.queries.queries import Queries
 from fairlead.web.intake import Intake
 from fairlead.web.request import Request
 from fairlead.web.response import Response, page_response

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fairlead.engine.queries import Queries
+from fairlead.engine.queries.queries import Queries
 from fairlead.telemetry import CONTENT_TYPE
 from fairlead.web.request import Request
 from fairlead.web.response import Response, json_response

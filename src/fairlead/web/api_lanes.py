@@ -8,9 +8,9 @@ from typing import Literal, get_args
 from fairlead.core.durations import parse_time
 from fairlead.core.members import Members
 from fairlead.core.outcome import OutcomeKind
-from fairlead.engine.operating import LaneState, Operating
-from fairlead.engine.queries import Queries
-from fairlead.engine.replaying import ReplayRequest
+from fairlead.engine.commands.operating import LaneState, Operating
+from fairlead.engine.commands.replaying import ReplayRequest
+from fairlead.engine.queries.queries import Queries
 from fairlead.web.request import Body, Request
 from fairlead.web.response import Response, json_response, page_response
 from fairlead.web.router import Route

@@ -9,9 +9,9 @@ from typing import Any, get_args
 from fairlead.core.durations import format_time
 from fairlead.core.subscription import State, Subscription
 from fairlead.core.subscription_format import parse, render
+from fairlead.engine.commands.subscribing import Put, Subscribing
 from fairlead.engine.pages import Page
-from fairlead.engine.queries import Queries
-from fairlead.engine.subscribing import Put, Subscribing
+from fairlead.engine.queries.queries import Queries
 from fairlead.errors import Fault, InvalidHeader, NotFound, RevisionMismatch, SubscriptionExists
 from fairlead.ports import Clock
 from fairlead.web.request import Request

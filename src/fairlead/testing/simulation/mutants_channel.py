@@ -15,14 +15,17 @@ from fairlead.core.log import Entry
 from fairlead.core.outcome import DELIVERED
 from fairlead.core.stamps import FenceStamps, Stamps
 from fairlead.core.subscription import Subscription
-from fairlead.engine import adoption, dispatcher, revisions
-from fairlead.engine.operating import Operating
-from fairlead.engine.owner import Owner
-from fairlead.engine.subscriber import Subscriber
+from fairlead.engine import revisions
+from fairlead.engine.commands.operating import Operating
+from fairlead.engine.sending import adoption, dispatcher
+from fairlead.engine.sending.owner import Owner
+from fairlead.engine.sending.subscriber import Subscriber
 from fairlead.errors import Fenced, LeaseLost
 from fairlead.sdk import applying
-from fairlead.stores import sqlite_channels, sqlite_replay, sqlite_subscriptions
-from fairlead.stores.sqlite_jobs import Transaction
+from fairlead.stores.sqlite import channels as sqlite_channels
+from fairlead.stores.sqlite import replay as sqlite_replay
+from fairlead.stores.sqlite import subscriptions as sqlite_subscriptions
+from fairlead.stores.sqlite.jobs import Transaction
 from fairlead.testing.simulation import receivers
 from fairlead.testing.simulation.patching import Patch, around, instead, statement
 

@@ -20,9 +20,9 @@ from fairlead.core.subscription import (
     Subscription,
     Target,
 )
+from fairlead.engine.commands.operating import LaneState
+from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.engine.node import Node
-from fairlead.engine.operating import LaneState
-from fairlead.engine.replaying import ReplayRequest
 from fairlead.errors import FairleadError
 from fairlead.testing.simulation.clock import BEGIN
 from fairlead.testing.simulation.configurations import Configuration, Operation

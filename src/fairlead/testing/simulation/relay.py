@@ -14,7 +14,7 @@ from fairlead.engine.node import Node
 from fairlead.engine.settings import Breaker, EngineSettings, Limits, Retention
 from fairlead.errors import FairleadError
 from fairlead.ports import Answer, Delivery
-from fairlead.stores.sqlite import SqliteStore
+from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.telemetry import Telemetry
 from fairlead.testing.simulation.checker import Checker
 from fairlead.testing.simulation.clock import SimulatedClock

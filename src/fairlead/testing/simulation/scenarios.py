@@ -10,9 +10,9 @@ from fairlead.core.event import Event
 from fairlead.core.policy import ANYONE
 from fairlead.core.subscription import Start
 from fairlead.drivers.http_message import HttpAnswer
-from fairlead.engine.replaying import ReplayRequest
+from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.errors import WrongState
-from fairlead.stores.sqlite_queries import queries
+from fairlead.stores.sqlite.queries import queries
 from fairlead.testing.simulation.configurations import CONFIGURATIONS
 from fairlead.testing.simulation.network import CALM
 from fairlead.testing.simulation.operators import NAME

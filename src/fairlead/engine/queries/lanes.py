@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One subscription from close by: lanes, skips, attempts, channels (interface, sections 5 and 6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from fairlead.core.channel import Attempt, ChannelId, ChannelState, Hold, HoldRow, SkipRow
+from fairlead.core.durations import format_time
+from fairlead.core.event import Event
+from fairlead.core.log import Entry
+from fairlead.core.outcome import OutcomeKind
+from fairlead.core.policy import Principal
+from fairlead.core.subscription import Subscription
+from fairlead.engine.commands.lane_reading import Span, head_and_count
+from fairlead.engine.pages import Number, Page, from_cursor, to_cursor
+from fairlead.engine.permissions import ANY, reads_all, require
+from fairlead.engine.revisions import Revisions, Wants
+from fairlead.errors import NotFound
+from fairlead.ports import Store
+
+if TYPE_CHECKING:
+    from fairlead.engine.sending.dispatcher import Dispatcher
+
+MOST_WAITING = 1000
+"""Events of one lane are counted up to this."""
+
+Item = dict[str, Any]
+
+
+class LaneQueries:
+    """Lists of one subscription. Each needs a grant to `read` or `operate` it; NotFound where it is not."""
+
+    def __init__(self, store: Store, dispatcher: Dispatcher, revisions: Revisions) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._revisions = revisions
+
+    async def lanes(
+        self,
+        principal: Principal,
+        id: str,
+        *,
+        state: Literal["held", "parked"] | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> Page[Item]:
+        """Held and parked lanes by partition and key, with the `counts` of both states.
+
+        `waiting` counts the lane's events, its head included, up to 1,000. A reader whose grant is limited
+        to some sources or types sees the lanes whose head it covers.
+        """
+        subscription = await self._find(principal, id)
+        place = from_cursor(after, tuple[Number, str])
+        rows = await self._store.channels.holds(id, state, place, limit + 1)
+        counts = await self._store.channels.count_holds(id)
+        heads = await self._store.log.heads()
+        known: dict[int, tuple[Wants, int]] = {}
+        items = []
+        for row in rows[:limit]:
+            partition = row.channel.partition
+            if partition not in known:
+                channel = await self._state(row.channel)
+                known[partition] = await self._revisions.of(subscription, channel), channel.fence.target
+            wants, target = known[partition]
+            hold = row.hold
+            span = Span(partition, hold.key, hold.head_pos, heads[partition])
+            head, waiting = await head_and_count(self._store.log, span, wants, most=MOST_WAITING)
+            if _sees(principal, head, id):
+                items.append(_lane(row, head, waiting, target))
+        following = _place(rows[limit - 1]) if len(rows) > limit else None
+        return Page(items, following, {"counts": {one: counts.get(one, 0) for one in ("held", "parked")}})
+
+    async def skips(
+        self, principal: Principal, id: str, *, limit: int = 100, after: str | None = None
+    ) -> Page[Item]:
+        """What was not delivered on purpose, the newest generation first."""
+        await self._find(principal, id)
+        place = from_cursor(after, tuple[Number, Number, Number])
+        rows = await self._store.channels.skips(id, place, limit + 1)
+        # The event may be gone, and its type with it: a grant limited to types shows none.
+        items = [_skip(row) for row in rows[:limit] if _covers(principal, row.skip.source, ANY, id)]
+        if len(rows) <= limit:
+            return Page(items)
+        last = rows[limit - 1]
+        return Page(items, to_cursor((last.generation, last.channel.partition, last.skip.position)))
+
+    async def attempts(
+        self,
+        principal: Principal,
+        id: str,
+        *,
+        key: str | None = None,
+        outcome: OutcomeKind | None = None,
+        partition: int | None = None,
+        position: int | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> Page[Item]:
+        """Attempts, newest first. A limited reader sees those of events that the log still holds."""
+        await self._find(principal, id)
+        rows = await self._store.attempts.attempts(
+            id,
+            key=key,
+            outcome=outcome,
+            partition=partition,
+            position=position,
+            after=from_cursor(after, Number),
+            limit=limit + 1,
+        )
+        all_shown = reads_all(principal, id)
+        items = [
+            _attempt(channel, attempt)
+            for _, channel, attempt in rows[:limit]
+            if all_shown or _sees(principal, await self._entry(channel.partition, attempt.position), id)
+        ]
+        return Page(items, to_cursor(rows[limit - 1][0]) if len(rows) > limit else None)
+
+    async def channels(self, principal: Principal, id: str) -> Page[Item]:
+        """Every channel of a subscription, by partition."""
+        subscription = await self._find(principal, id)
+        views = {view.channel.partition: view for view in self._dispatcher.views(id)}
+        items = []
+        for partition in range(self._store.log.partitions):
+            state = await self._state(ChannelId(id, partition))
+            view = views.get(partition)
+            is_open = view is not None and view.breaker_open
+            unanswered = 0 if view is None else len(view.in_flight_keys)
+            items.append(_channel(subscription, state, is_open=is_open, unanswered=unanswered))
+        return Page(items)
+
+    async def _find(self, principal: Principal, id: str) -> Subscription:
+        require(principal, "read", "operate", subscription=id)
+        subscription = await self._store.subscriptions.get(id)
+        if subscription is None:
+            raise NotFound(f"there is no subscription {id!r}; GET /subscriptions lists those there are")
+        return subscription
+
+    async def _state(self, channel: ChannelId) -> ChannelState:
+        state = await self._store.channels.load(channel)
+        if state is None:
+            raise NotFound(f"subscription {channel.subscription!r} was deleted meanwhile")
+        return state
+
+    async def _entry(self, partition: int, position: int) -> Entry | None:
+        entries = await self._store.log.read(partition, position - 1, 1)
+        return entries[0] if entries and entries[0].position == position else None
+
+
+def _sees(principal: Principal, entry: Entry | None, id: str) -> bool:
+    """Whether an event's share of a list may be shown; of one that is gone nothing is known."""
+    event: Event | None = None if entry is None else entry.event
+    if event is None:
+        return _covers(principal, ANY, ANY, id)
+    return _covers(principal, event.source, event.type, id)
+
+
+def _covers(principal: Principal, source: str, type: str, id: str) -> bool:
+    return any(
+        principal.may(action, source=source, type=type, subscription=id) for action in ("read", "operate")
+    )
+
+
+def _place(row: HoldRow) -> str:
+    return to_cursor((row.channel.partition, row.hold.key))
+
+
+def _lane(row: HoldRow, head: Entry | None, waiting: int, target: int) -> Item:
+    hold = row.hold
+    return {
+        "key": hold.key,
+        "partition": row.channel.partition,
+        "state": hold.state,
+        "head": None
+        if head is None
+        else {
+            "position": head.position,
+            "source": head.event.source,
+            "id": head.event.id,
+            "type": head.event.type,
+        },
+        "waiting": waiting,
+        "attempt": hold.attempt,
+        "ready_at": format_time(hold.ready_at),
+        "since": format_time(hold.since),
+        "last_outcome": _last_outcome(hold, target),
+    }
+
+
+def _last_outcome(hold: Hold, target: int) -> Item | None:
+    if hold.last is None or hold.last_at is None:
+        return None
+    return {
+        "outcome": hold.last.kind,
+        "status": hold.last.status,
+        "detail": hold.last.detail,
+        "target": target,
+        "at": format_time(hold.last_at),
+    }
+
+
+def _skip(row: SkipRow) -> Item:
+    skip = row.skip
+    return {
+        "key": skip.key,
+        "partition": row.channel.partition,
+        "position": skip.position,
+        "source": skip.source,
+        "id": skip.id,
+        "reason": skip.reason,
+        "by": skip.by,
+        "at": format_time(skip.at),
+    }
+
+
+def _attempt(channel: ChannelId, attempt: Attempt) -> Item:
+    outcome = attempt.outcome
+    return {
+        "partition": channel.partition,
+        "position": attempt.position,
+        "key": attempt.key,
+        "attempt": attempt.attempt,
+        "target": attempt.target,
+        "started_at": format_time(attempt.started_at),
+        "duration_ms": attempt.duration_ms,
+        "outcome": outcome.kind,
+        "status": outcome.status,
+        "detail": outcome.detail,
+    }
+
+
+def _channel(subscription: Subscription, state: ChannelState, *, is_open: bool, unanswered: int) -> Item:
+    fence = state.fence
+    transport = subscription.targets[fence.target].protocol.lower()
+    return {
+        "partition": fence.channel.partition,
+        "generation": fence.generation,
+        "epoch": fence.epoch,
+        "target": fence.target,
+        "transport": transport,
+        "state": "open" if is_open else "bus" if transport == "amqp" else "rest",
+        "reason": state.reason,
+        "since": None if state.switched_at is None else format_time(state.switched_at),
+        "switches": 0,
+        "unanswered": unanswered,
+        "at_broker": 0,
+    }

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How it goes: the status of subscriptions, readiness, metrics (interface, sections 4 and 6)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fairlead.core.durations import format_time
+from fairlead.core.policy import Principal
+from fairlead.core.signature import public_key
+from fairlead.core.subscription import Subscription
+from fairlead.engine.permissions import may_see
+from fairlead.engine.queries.lag import Lag, lag_of
+from fairlead.errors import Forbidden
+from fairlead.ports import Clock, Store
+from fairlead.telemetry import Telemetry, family
+
+if TYPE_CHECKING:
+    from fairlead.engine.sending.dispatcher import Dispatcher
+
+
+class StatusQueries:
+    """Answers cheap enough to be asked for every few seconds.
+
+    Args:
+        phase: `starting`, `ready`, `stopping` or `failed`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        telemetry: Telemetry,
+        phase: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._telemetry = telemetry
+        self._phase = phase
+
+    async def status(self, subscription: Subscription) -> dict[str, Any]:
+        """The `status` of one subscription; see `fairlead.engine.queries.lag` for what lag counts."""
+        return await self._status(subscription, await self._store.log.heads())
+
+    async def statuses(self, subscriptions: Sequence[Subscription]) -> list[dict[str, Any]]:
+        """The `status` of each."""
+        heads = await self._store.log.heads()
+        return [await self._status(subscription, heads) for subscription in subscriptions]
+
+    async def readiness(self) -> dict[str, Any]:
+        """`status` is `ready` (200), or why not (503)."""
+        phase = self._phase()
+        partitions = self._store.log.partitions
+        return {
+            "status": phase,
+            "store": "failed" if phase == "failed" else "damaged" if self._dispatcher.damage else "ok",
+            "partitions_owned": partitions if phase == "ready" else 0,
+            "partitions": partitions,
+        }
+
+    async def metrics_text(self, principal: Principal) -> str:
+        """Every metric in Prometheus' text format; only of subscriptions that the principal may see.
+
+        Raises:
+            Forbidden: no grant to `read`.
+        """
+        if not principal.may("read"):
+            raise Forbidden(f"{principal.name!r} may not read metrics; it needs a grant to `read`")
+        heads = await self._store.log.heads()
+        seen = [one for one in await self._store.subscriptions.all() if may_see(principal, one.id)]
+        lags, lanes, targets = [], [], []
+        for subscription in seen:
+            counts = await self._store.channels.count_holds(subscription.id)
+            label = {"subscription": subscription.id}
+            lags.append((label, await self._lag(subscription, heads)))
+            lanes += [({**label, "state": state}, counts.get(state, 0)) for state in ("held", "parked")]
+            targets += [
+                ({**label, "partition": str(view.channel.partition)}, view.fence.target)
+                for view in self._dispatcher.views(subscription.id)
+            ]
+        greatest = max((lag.seconds for _, lag in lags), default=0.0)
+        events = [(label, lag.events) for label, lag in lags]
+        size = await self._store.log.size_bytes()
+        return self._telemetry.render(frozenset(one.id for one in seen)) + "".join(
+            (
+                family("fairlead_lag_events", "gauge", "Events that a subscription has yet to get.", events),
+                family(
+                    "fairlead_lag_seconds", "gauge", "Age of the oldest of them, of any.", [({}, greatest)]
+                ),
+                family("fairlead_lanes", "gauge", "Lanes that wait for a retry or an operator.", lanes),
+                family("fairlead_log_bytes", "gauge", "Size of the store on disk.", [({}, size)]),
+                family("fairlead_channel_target", "gauge", "The target in use, by its place.", targets),
+            )
+        )
+
+    async def _status(self, subscription: Subscription, heads: Mapping[int, int]) -> dict[str, Any]:
+        id = subscription.id
+        views = self._dispatcher.views(id)
+        counts = await self._store.channels.count_holds(id)
+        lag = await self._lag(subscription, heads)
+        targets = Counter(str(view.fence.target) for view in views)
+        secret = subscription.secrets.current
+        status: dict[str, Any] = {
+            "state": subscription.state,
+            "reason": subscription.reason,
+            "since": format_time(subscription.since),
+            "revision": subscription.revision,
+            "generation": subscription.generation,
+            "guarantee": guarantee_of(subscription),
+            "public_key": public_key(secret) if secret.startswith("whsk_") else None,
+            "lag_events": lag.events,
+            "lag_seconds": round(lag.seconds, 3),
+            "rate_per_second": round(self._dispatcher.rates(id), 1),
+            "held_lanes": counts.get("held", 0),
+            "parked_lanes": counts.get("parked", 0),
+            "skipped_events": await self._store.channels.count_skips(id),
+            "active_targets": dict(sorted(targets.items())),
+            "last_error": await self._last_error(id),
+        }
+        if any(view.pending_filter for view in views):
+            status["filter_pending"] = True
+        damage = self._dispatcher.damage
+        if broken := [view.channel for view in views if view.channel in damage]:
+            status["damage"] = [{"partition": one.partition, "detail": damage[one]} for one in broken]
+        return status
+
+    async def _lag(self, subscription: Subscription, heads: Mapping[int, int]) -> Lag:
+        views = self._dispatcher.views(subscription.id)
+        return await lag_of(self._store, subscription.id, views, heads=heads, now=self._clock.now())
+
+    async def _last_error(self, id: str) -> dict[str, Any] | None:
+        last = await self._store.attempts.last_error(id)
+        if last is None:
+            return None
+        at, outcome = last
+        return {
+            "at": format_time(at),
+            "outcome": outcome.kind,
+            "status": outcome.status,
+            "detail": outcome.detail,
+        }
+
+
+def guarantee_of(subscription: Subscription) -> str:
+    """What is promised (interface, section 4), in words parted by a space.
+
+    Over `http://` anybody on the way could have answered: `unauthenticated-answers` stands after it then.
+    """
+    in_the_clear = any(target.sink.lower().startswith("http://") for target in subscription.targets)
+    return f"{subscription.guarantee} unauthenticated-answers" if in_the_clear else subscription.guarantee
