@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 from typing import Any
 
 import pytest
@@ -43,7 +45,8 @@ def test_loss_L4_a_replay_survives_a_crash_and_passes_nothing_over(relay: RelayP
     replay = post(relay, "replay", {"time": "2000-01-01T00:00:00Z"})
     assert replay["events"] == 5 * len(KEYS)
     sink.behave = kills_amid_the_replay
-    post(relay, "resume")
+    with contextlib.suppress(OSError, http.client.HTTPException):  # the kill may come before the answer
+        post(relay, "resume")
     assert relay.ended() == KILLED
 
     relay.start()
