@@ -30,6 +30,7 @@ __all__ = [
     "decode_structured",
     "encode_batch",
     "encode_binary",
+    "encode_members",
     "encode_structured",
     "payload_of",
 ]
@@ -113,13 +114,14 @@ def decode_request(
     return [decode_binary(headers, body)]
 
 
-def encode_structured(event: Event, stamps: Mapping[str, str] | None = None) -> bytes:
+def encode_structured(event: Event, stamps: Mapping[str, str] | None = None, common: bytes = b"") -> bytes:
     """The event in the JSON format: its attributes as they came, then `stamps`, then its data untouched.
 
     Args:
         stamps: attributes of the relay to add; none of them is an attribute of the event.
+        common: further ones, as `encode_members` writes those that many events share.
     """
-    parts = [event.head[:-1]]
+    parts = [event.head[:-1], common]
     if stamps:
         parts += (b",", _encode(stamps)[1:-1])
     payload = event.payload
@@ -132,6 +134,11 @@ def encode_structured(event: Event, stamps: Mapping[str, str] | None = None) -> 
     else:
         parts += (b',"data_base64":"', b2a_base64(payload, newline=False), b'"}')
     return b"".join(parts)
+
+
+def encode_members(stamps: Mapping[str, str]) -> bytes:
+    """Attributes as they stand in the middle of an event, for `encode_structured`."""
+    return b"," + _encode(stamps)[1:-1]
 
 
 def encode_batch(encoded: Iterable[bytes]) -> bytes:

@@ -56,13 +56,14 @@ class Event:
         InvalidEvent: with one fault per attribute that CloudEvents 1.0 refuses.
     """
 
-    __slots__ = ("_attributes", "_digest", "_form", "_head", "_payload")
+    __slots__ = ("_attributes", "_digest", "_form", "_head", "_payload", "_size")
 
     _attributes: Mapping[str, AttributeValue]
     _payload: bytes | None
     _form: Form
     _head: bytes | None
     _digest: bytes | None
+    _size: int | None
 
     def __init__(  # noqa: PLR0917 - the order is promised (interface, section 11)
         self,
@@ -91,7 +92,7 @@ class Event:
         self._attributes = attributes
         self._payload = payload
         self._form = form
-        self._head = self._digest = None
+        self._head = self._digest = self._size = None
 
     @classmethod
     def of(
@@ -114,7 +115,7 @@ class Event:
         event._payload = payload
         event._form = form
         event._head = head
-        event._digest = None
+        event._digest = event._size = None
         return event
 
     @classmethod
@@ -193,8 +194,10 @@ class Event:
     @property
     def size(self) -> int:
         """Bytes of the attributes as JSON and of the data."""
-        head, payload = self._head or self.head, self._payload
-        return len(head) if payload is None else len(head) + len(payload)
+        size = self._size
+        if size is None:
+            size = self._size = len(self.head) + len(self._payload or b"")
+        return size
 
     @property
     def form(self) -> Form:

@@ -139,13 +139,17 @@ class Settling:
             self.paging.append(held)
 
     def _note(self, key: str, outcome: Outcome, now: float) -> None:
-        others = len(self._queues) - (key in self._queues) + len(self._holds) - (key in self._holds)
-        if self._breaker.record(key, outcome, only_lane=not others, now=now):
+        only_lane = not outcome.shows_target_alive and self._is_only_lane(key)
+        if self._breaker.record(key, outcome, only_lane=only_lane, now=now):
             for tripped in self._breaker.tripped:
                 held = self._holds.get(tripped)
                 if held is not None and held.state == "held" and not held.loaded and held.skip is None:
                     self._holds.wake(held, now)
             self._breaker.tripped.clear()
+
+    def _is_only_lane(self, key: str) -> bool:
+        others = len(self._queues) - (key in self._queues) + len(self._holds) - (key in self._holds)
+        return not others
 
     def _failed(
         self,

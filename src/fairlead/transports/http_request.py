@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.core.codec import encode_binary, encode_structured
+from fairlead.core.codec import encode_binary, encode_members, encode_structured
 from fairlead.core.event import Event
 from fairlead.core.signature import Signer
 from fairlead.core.subscription import Subscription, Target
@@ -127,16 +127,23 @@ def webhook_id(delivery: Delivery) -> str:
 
 def stamps(delivery: Delivery, parcel: Parcel) -> dict[str, str]:
     """The chain's attributes of one event (design, section 6)."""
+    return _common_stamps(delivery) | _own_stamps(parcel)
+
+
+def _common_stamps(delivery: Delivery) -> dict[str, str]:
+    """Those that all of a delivery's events have."""
     fence = delivery.fence
-    values = {
+    return {
         "flsubscription": fence.channel.subscription,
         "flpartition": str(fence.channel.partition),
-        "flpos": str(parcel.entry.position),
-        "flprev": str(parcel.prev),
-        "flepoch": str(fence.epoch),
         "flgeneration": str(fence.generation),
+        "flepoch": str(fence.epoch),
         "flfloor": str(delivery.floor),
     }
+
+
+def _own_stamps(parcel: Parcel) -> dict[str, str]:
+    values = {"flpos": str(parcel.entry.position), "flprev": str(parcel.prev)}
     if parcel.skipped:
         values["flskipped"] = " ".join(map(str, parcel.skipped))
     return values
@@ -147,9 +154,10 @@ def _content(delivery: Delivery) -> tuple[bytes, bytes]:
     if not delivery.parcels:
         return b"content-type: %b\r\n" % FENCE_TYPE, _fence_body(delivery)
     if delivery.batch:
-        events = (
-            encode_structured(parcel.entry.event, stamps(delivery, parcel)) for parcel in delivery.parcels
-        )
+        common = encode_members(_common_stamps(delivery))
+        events = [
+            encode_structured(parcel.entry.event, _own_stamps(parcel), common) for parcel in delivery.parcels
+        ]
         return b"content-type: %b\r\n" % BATCH_TYPE, b"[%b]" % b",".join(events)
     parcel = delivery.parcels[0]
     event = parcel.entry.event
@@ -182,13 +190,4 @@ def _has_content_type(headers: Sequence[tuple[str, str]]) -> bool:
 
 
 def _fence_body(delivery: Delivery) -> bytes:
-    fence = delivery.fence
-    return _encode(
-        {
-            "flsubscription": fence.channel.subscription,
-            "flpartition": str(fence.channel.partition),
-            "flgeneration": str(fence.generation),
-            "flepoch": str(fence.epoch),
-            "flfloor": str(delivery.floor),
-        }
-    )
+    return _encode(_common_stamps(delivery))
