@@ -147,9 +147,7 @@ def _matching(members: Members) -> tuple[Matching, list[Fault]]:
     return Matching(source, tuple(kept), tuple(filters)), []
 
 
-def _targets(
-    members: Members, config: Members, id: str, previous: Subscription | None
-) -> tuple[Target, ...]:
+def _targets(members: Members, config: Members, id: str, previous: Subscription | None) -> tuple[Target, ...]:
     before = previous.targets if previous is not None else ()
     targets = [read_target(members, id=id, previous=before, index=0)]
     route = config.array("route")

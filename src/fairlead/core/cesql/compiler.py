@@ -255,10 +255,12 @@ def _call(node: Call) -> Evaluate:
 
     def evaluate(attributes: Attributes) -> Value:
         try:
-            return call(*(
-                argument(attributes) if target is None else cast(argument(attributes), target)
-                for argument, target in zip(arguments, targets, strict=True)
-            ))
+            return call(
+                *(
+                    argument(attributes) if target is None else cast(argument(attributes), target)
+                    for argument, target in zip(arguments, targets, strict=True)
+                )
+            )
         except OperationError as error:
             raise EvaluationError(error.kind, str(error), column, error.value) from None
         except CastError as error:
