@@ -30,6 +30,16 @@ class TestSqliteMemory(StoreContract):
         connection.close()
 
 
+def test_every_commit_of_a_file_is_on_disk_when_it_returns(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path / "store.db")
+    connection = store.abandon()
+    settings = [
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+    ]
+    connection.close()
+    assert settings == ["wal", 2], "2 is FULL: with NORMAL the last commits may go with the power"
+
+
 def test_a_long_search_holds_up_nothing_that_intake_asks_for(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path / "store.db")
     may_end = threading.Event()
