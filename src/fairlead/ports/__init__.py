@@ -12,6 +12,12 @@ from fairlead.ports.authenticator import (
     Authenticator,
     Credentials,
 )
+from fairlead.ports.bus import (
+    Bus,
+    Link,
+    LinkHealth,
+    Published,
+)
 from fairlead.ports.clock import (
     Clock,
 )
@@ -42,13 +48,17 @@ __all__ = [
     "ApiKey",
     "Attempts",
     "Authenticator",
+    "Bus",
     "Channels",
     "Clock",
     "Credentials",
     "Delivery",
     "Keys",
+    "Link",
+    "LinkHealth",
     "Log",
     "Parcel",
+    "Published",
     "Reject",
     "Rejects",
     "Sender",

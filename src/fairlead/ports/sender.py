@@ -26,7 +26,8 @@ class Parcel(msgspec.Struct, frozen=True):
 class Delivery(msgspec.Struct, frozen=True):
     """One request to one target: a single event, a batch (several parcels) or a fence (none).
 
-    `floor` is `flfloor`. In a batch a key's parcels stand in order, at most one run per key.
+    `floor` is `flfloor`. In a batch a key's parcels stand in order, at most one run per key. `seq` is
+    `flseq`, on a bus only.
     """
 
     subscription: Subscription
@@ -35,6 +36,7 @@ class Delivery(msgspec.Struct, frozen=True):
     floor: int
     parcels: tuple[Parcel, ...]
     batch: bool = False
+    seq: int | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
