@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The port to message buses: to publish is one thing, to be told what was applied another (design, section 6).
+"""The port to message buses: to publish, and to be told what was applied (design, section 6).
 
 A broker's confirm is no delivery. On a target that settles by `applied` only the receiver's own answers
 settle; they come to `Bus.listen`, or over `POST /subscriptions/{id}/acks`, and the engine verifies them.
@@ -58,7 +58,7 @@ class Link(Protocol):
     def health(self) -> LinkHealth: ...
 
     def publish(self, delivery: Delivery, done: Callable[[Published], None]) -> None:
-        """Hand one event (or a fence: no parcels) to the broker: persistent, mandatory, in order of the calls.
+        """Hand one event (or a fence: no parcels) to the broker: persistent, mandatory, in call order.
 
         `done` is called exactly once, on the loop, never before this returns. A confirm that never comes
         keeps it waiting until the connection ends: how late is too late is the caller's to say.
