@@ -250,7 +250,7 @@ class World:
             self.answer(late)
         while self.pages:
             self.give_page(0)
-        self.lanes.poke(None, "parked", self.now)
+        self.lanes.paging.poke(None, "parked", self.now)
         for _ in range(20 * len(self.log) + 40):
             self.read()
             self.turn_pages()

@@ -256,14 +256,14 @@ def test_stop_says_so_and_the_lane_begins_afresh_afterwards() -> None:
 def test_a_retry_tries_a_parked_head_now_and_a_success_lets_the_lane_go_on() -> None:
     made = world("aa")
     failed(made, outcome=REJECTED)
-    assert made.lanes.poke(["a"], None, made.now) == 1
+    assert made.lanes.paging.poke(["a"], None, made.now) == 1
     assert sent(made) == [1, 2]
 
 
 def test_a_retry_that_fails_leaves_a_parked_lane_parked() -> None:
     made = world("a")
     failed(made, outcome=REJECTED)
-    assert made.lanes.poke(None, "parked", made.now) == 1
+    assert made.lanes.paging.poke(None, "parked", made.now) == 1
     made.turn_pages()
     failed(made)
     made.flush()
@@ -274,7 +274,7 @@ def test_a_retry_that_fails_leaves_a_parked_lane_parked() -> None:
 def test_a_retry_that_meets_a_429_slows_the_subscription_and_stays_parked() -> None:
     made = world("a")
     failed(made, outcome=REJECTED)
-    made.lanes.poke(None, "parked", made.now)
+    made.lanes.paging.poke(None, "parked", made.now)
     made.turn_pages()
     verdict = made.answer(started(made), Outcome("throttled", 429, retry_after_seconds=60.0))
     made.flush()
@@ -286,7 +286,7 @@ def test_a_retry_that_fails_leaves_a_held_lane_its_schedule() -> None:
     made = world("a")
     failed(made)
     made.now = 4.0
-    assert made.lanes.poke(["a", "unknown"], None, made.now) == 1
+    assert made.lanes.paging.poke(["a", "unknown"], None, made.now) == 1
     made.turn_pages()
     failed(made)
     made.flush()

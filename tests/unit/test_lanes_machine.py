@@ -114,7 +114,7 @@ class LanesMachine(RuleBasedStateMachine):
         world = self.world
         index = which % len(world.pages)
         if fails:
-            world.lanes.page_failed(world.pages.pop(index), world.now)
+            world.lanes.paging.failed(world.pages.pop(index), world.now)
         else:
             world.give_page(index)
 
@@ -145,7 +145,7 @@ class LanesMachine(RuleBasedStateMachine):
 
     @rule(keys=st.none() | st.lists(KEYS, max_size=2), state=st.sampled_from(["held", "parked"]))
     def poke(self, keys: list[str] | None, state: str) -> None:
-        self.world.lanes.poke(keys, state, self.world.now)
+        self.world.lanes.paging.poke(keys, state, self.world.now)
 
     @rule()
     def crash(self) -> None:

@@ -7,6 +7,7 @@ its owner keeps in memory on top of that is `fairlead.core.lanes`.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -17,6 +18,7 @@ from fairlead.core.outcome import Outcome
 
 HoldState = Literal["held", "parked", "slow"]
 SkipReason = Literal["operator", "exhausted", "retention"]
+_ABOVE = 2**62  # every position
 
 
 class ChannelId(NamedTuple):
@@ -48,6 +50,11 @@ class Progress:
     low_water: int = 0
     scan_pos: int = 0
     done: tuple[tuple[int, int], ...] = ()
+
+    def is_done(self, position: int) -> bool:
+        """Whether a position lies in `done`."""
+        at = bisect_right(self.done, (position, _ABOVE)) - 1
+        return at >= 0 and position <= self.done[at][1]
 
     @classmethod
     def around(cls, low_water: int, scan_pos: int, open_positions: Iterable[int]) -> Progress:

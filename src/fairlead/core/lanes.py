@@ -14,33 +14,24 @@ The model's rules live here by these names: `one_flight` (`pages`, `Queues.enlis
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+from fairlead.core.answer import AnswerDocument
 from fairlead.core.breaker import Breaker
-from fairlead.core.channel import ChannelState, Hold, Progress, Skip
+from fairlead.core.channel import ChannelState, Progress
 from fairlead.core.holds import Held, Holds
 from fairlead.core.log import Entry
 from fairlead.core.outcome import Outcome
 from fairlead.core.paging import Page, Paging
+from fairlead.core.publishing import Answered, Publishing
 from fairlead.core.queues import Queues, Run
 from fairlead.core.settling import Settling, Verdict
+from fairlead.core.snapshot import Snapshot
 from fairlead.core.subscription import DeliveryOptions
+from fairlead.core.window import Sent, Window
 
 UNBOUNDED = 2**62
 READ_AHEAD_BYTES = 8 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What a flush has to store, and which lanes wait for it."""
-
-    progress: Progress
-    holds: tuple[Hold, ...]
-    released: tuple[str, ...]
-    skips: tuple[Skip, ...]
-    waiting: tuple[str, ...]
 
 
 class Lanes:
@@ -51,12 +42,14 @@ class Lanes:
         options: the subscription's.
         breaker: a closed one.
         read_ahead: at most so many unsettled events stand in the queues of lanes without a hold.
+        window: on a bus at most so many are under way.
         now, wall: the monotonic time and the wall clock's Unix time of one moment.
         settled: per key, up to where it is settled though the store does not know it yet.
 
     Attributes:
         changed: there is something to store.
         storable: False after a flush was refused: nothing is sent until one was stored.
+        bus: what is under way on a bus, and how that ends.
     """
 
     def __init__(
@@ -66,6 +59,7 @@ class Lanes:
         breaker: Breaker,
         *,
         read_ahead: int,
+        window: int = 256,
         now: float,
         wall: float,
         settled: Mapping[str, int] | None = None,
@@ -79,9 +73,10 @@ class Lanes:
         self.changed = bool(settled)
         self.storable = True
         self._settling = Settling(options, self.queues, self.holds, breaker)
-        self._paging = Paging(self.queues, self.holds, self._settling, breaker)
+        self.bus = Publishing(Window(window), self.queues, self.holds, self._settling)
+        self.paging = Paging(self.queues, self.holds, self._settling, breaker)
         self._settled = {} if settled is None else settled
-        self._done = state.progress.done
+        self._stored = state.progress
         self._read_ahead = read_ahead
         self._settling.take_over(self._settled, now)
 
@@ -119,7 +114,7 @@ class Lanes:
         if position <= self._settled.get(entry.key, 0):
             self._settling.wait(entry.key)
             return
-        if again and self._was_done(position):
+        if again and self._stored.is_done(position):
             return
         lane = self.queues.push(entry)
         if lane.waiting:
@@ -137,45 +132,31 @@ class Lanes:
     def _has_room(self) -> bool:
         return len(self.queues.open) < self._read_ahead and self.queues.open_bytes < READ_AHEAD_BYTES
 
-    def _was_done(self, position: int) -> bool:
-        at = bisect_right(self._done, (position, UNBOUNDED)) - 1
-        return at >= 0 and position <= self._done[at][1]
-
     # -- held lanes ----------------------------------------------------------------------------------------
 
     def pages(self, now: float, limit: int) -> list[Page]:
         """At most `limit` pages to read now; each is to be answered by `page` or `page_failed`."""
         if not self.caught_up or not self.storable:
             return []
-        return self._paging.wanted(now, limit, self.scan_pos)
+        return self.paging.wanted(now, limit, self.scan_pos)
 
     def page(self, page: Page, entries: Sequence[Entry], complete_to: int) -> None:
         """A page was read: all wanted entries of the key from `page.first` up to `complete_to`, in order."""
         settled = self._settled.get(page.key, 0)
-        self._paging.read(
+        self.paging.read(
             page, [one for one in entries if one.position > settled], complete_to, self.scan_pos
         )
         self.changed = True
 
-    def page_failed(self, page: Page, now: float) -> None:
-        """The page could not be read; it is wanted again a second later."""
-        self._paging.failed(page, now)
-
-    def poke(self, keys: Collection[str] | None, state: str | None, now: float) -> int:
-        """An operator wants heads tried now: of lanes named, or of all in `state`; how many there are.
-
-        State and schedule of a lane stay if its head fails again.
-        """
-        return self._paging.poke(keys, state, now)
-
     def demote(self, now: float, slow_after_seconds: float) -> None:
         """Give a hold to lanes in flight for too long, or with half of a full read-ahead: others go on."""
         most = UNBOUNDED if self._has_room else (len(self.queues.open) + 1) // 2
+        self.changed = self.bus.demote(now, slow_after_seconds) or self.changed
         for run in self.queues.flights:
             late = run.started + slow_after_seconds <= now
             if not run.slow and (late or len(self.queues.lane(run.key).queue) >= most):
                 run.slow = True
-                self.changed = self._settling.demote(run, now) or self.changed
+                self.changed = self._settling.demote(run.key, now) or self.changed
 
     # -- sending -------------------------------------------------------------------------------------------
 
@@ -204,13 +185,8 @@ class Lanes:
     def _depart(self, key: str, held: Held | None, now: float, max_events: int, max_bytes: int) -> Run:
         if held is not None and held.last is not None:
             max_events = 1  # after a failure one by one until one passes
-        entries: list[Entry] = []
-        for entry in self.queues.lane(key).queue:
-            max_bytes -= entry.event.size
-            if entries and (len(entries) >= max_events or max_bytes < 0):
-                break
-            entries.append(entry)
-        run = Run(key, tuple(entries), now, held.attempt + 1 if held else 1)
+        entries = self.queues.head(key, max_events, max_bytes)
+        run = Run(key, entries, now, held.attempt + 1 if held else 1)
         self.queues.depart(key, run)
         return run
 
@@ -219,13 +195,19 @@ class Lanes:
     ) -> Verdict:
         """Take what came of a run: one outcome per event, in order. See `Settling.resolve`."""
         self.changed = True
-        verdict = self._settling.resolve(run, outcomes, now=now, wall=wall, roll=roll)
-        held, lane = self.holds.get(run.key), self.queues.get(run.key)
+        verdict = self._settling.resolve(
+            run, outcomes, most=self.scan_pos, now=now, wall=wall, roll=roll
+        )
+        self._turn_over(run.key)
+        return verdict
+
+    def _turn_over(self, key: str) -> None:
+        """The last event of a held lane's page was settled: it goes on with the next, or is held no more."""
+        held, lane = self.holds.get(key), self.queues.get(key)
         if held is not None and held.loaded and (lane is None or not lane.queue):
             if held.complete_to >= self.scan_pos:
-                self.holds.release(run.key)  # its last event up to `scan_pos` is settled
+                self.holds.release(key)  # its last event up to `scan_pos` is settled
             held.complete_to = -1
-        return verdict
 
     def next_due(self, now: float) -> float | None:
         """When there may be something to do that only time brings; None if nothing waits for a time."""
@@ -244,6 +226,23 @@ class Lanes:
         """Go by other options from now on, and give the target a fresh chance."""
         self._settling.options = options
         self.breaker.reset()
+
+    # -- on a bus ------------------------------------------------------------------------------------------
+
+    def next_to_publish(self, now: float) -> Sent | None:
+        """The next event for the bus, under way from now on; None if there is none, or the window is full."""
+        return self.bus.next(now) if self.caught_up and self.storable else None
+
+    def answered(
+        self, answer: AnswerDocument, *, in_epoch: bool, now: float, wall: float, roll: float
+    ) -> Answered:
+        """Take an answer of this generation. See `Publishing.answered`."""
+        self.changed = True
+        answered = self.bus.answered(
+            answer, in_epoch=in_epoch, most=self.scan_pos, now=now, wall=wall, roll=roll
+        )
+        self._turn_over(answer.key or "")
+        return answered
 
     # -- storing -------------------------------------------------------------------------------------------
 

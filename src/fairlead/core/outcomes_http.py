@@ -18,12 +18,12 @@ import msgspec
 from fairlead.core.answer import CHAIN_URN, AnswerDocument, Result, parse_answer, parse_results, parse_stale
 from fairlead.core.channel import Fence
 from fairlead.core.outcome import Outcome
+from fairlead.core.outcomes_answer import clean, outcome_of_answer
 from fairlead.core.subscription import DeliveryOptions
 from fairlead.errors import InvalidRequest, SendFailed
 
 _THROTTLING = (429, 503)
 _SECONDS = re.compile(r"[0-9]{1,10}\Z")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _HINTS = {
     401: "check the signing secret and sinkcredential",
     403: "check the sink's permissions and sinkcredential",
@@ -108,31 +108,7 @@ def _judge_one(reply: Reply, item: Item, fence: Fence, options: DeliveryOptions)
             )
             return Outcome("unavailable", reply.status, detail), False
         return _without_answer(reply, options), False
-    return _with_answer(reply, answer, item), answer.epoch == fence.epoch
-
-
-def _with_answer(reply: Reply, answer: AnswerDocument, item: Item) -> Outcome:
-    """The library's answer: what it applied settles, whatever became of this event."""
-    applied = answer.applied
-    said = _clean(answer.detail or "")
-    match answer.result:
-        case "applied" | "duplicate" if 200 <= reply.status < 300 and applied is not None:
-            if applied >= item.position:
-                return Outcome("delivered", reply.status, applied=applied)
-            detail = f"answered {answer.result}, but applied is {applied} and the event {item.position}"
-            return Outcome("unavailable", reply.status, detail, applied=applied)
-        case "rejected":
-            detail = "the handler rejected it" + (f": {said}" if said else "")
-            return Outcome("rejected", reply.status, detail, applied=applied)
-        case "failed":
-            detail = "the handler failed" + (f": {said}" if said else "")
-            return Outcome("unavailable", reply.status, detail, failed=True, applied=applied)
-        case "chain":
-            detail = f"an earlier event of the resource is missing there; applied up to {applied}"
-            return Outcome("chain", reply.status, detail, applied=applied)
-        case _:
-            detail = f"answered {reply.status} with result {answer.result!r}, which does not fit"
-            return Outcome("unavailable", reply.status, detail, applied=applied)
+    return outcome_of_answer(answer, item.position, reply.status), answer.epoch == fence.epoch
 
 
 def _without_answer(reply: Reply, options: DeliveryOptions) -> Outcome:
@@ -192,7 +168,7 @@ def _judge_results(reply: Reply, items: Sequence[Item], fence: Fence, options: D
     try:
         results = {(one.partition, one.position): one for one in parse_results(reply.body)}
     except InvalidRequest as error:
-        whole = Outcome("unavailable", 207, f"answered 207, but: {_clean(error.detail)}")
+        whole = Outcome("unavailable", 207, f"answered 207, but: {clean(error.detail)}")
         return Verdict(_first_of_each_run(items, whole))
     partition = fence.channel.partition
     outcomes: list[Outcome] = []
@@ -260,14 +236,9 @@ def _said(reply: Reply) -> str:
     except ValueError:
         name = str(reply.status)
     problem = _problem(reply.body)
-    words = _clean(problem.detail or problem.title)
+    words = clean(problem.detail or problem.title)
     sentence = f"answered {name}" + (f": {words}" if words else "")
     if 300 <= reply.status < 400:
         return f"{sentence}; redirects are not followed: set the sink to where it leads"
     hint = None if words else _HINTS.get(reply.status)
     return f"{sentence}; {hint}" if hint else sentence
-
-
-def _clean(text: str) -> str:
-    text = _UNPRINTABLE.sub(" ", text).strip()
-    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -28,14 +28,21 @@ class Lane(msgspec.Struct, eq=False):
     """One key's events in memory, and what is under way.
 
     Attributes:
+        sent: how many events of the queue, from its head on, are under way on a bus (`core/window`).
         waiting: for the flush that stores its last settlement (`ack_persist` = `before_next`).
         listed: stands in the list of ready keys.
     """
 
     queue: deque[Entry] = msgspec.field(default_factory=deque)
     flight: Run | None = None
+    sent: int = 0
     waiting: bool = False
     listed: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is an event that may be sent now."""
+        return len(self.queue) > self.sent and self.flight is None and not self.waiting
 
 
 class Queues:
@@ -77,6 +84,7 @@ class Queues:
         """Give a held lane a page of its events; the hold covers their positions."""
         lane = self.lane(key)
         lane.queue = deque(entries)
+        lane.sent = 0
         return lane
 
     def settle(self, key: str, up_to: int) -> None:
@@ -84,6 +92,7 @@ class Queues:
         lane = self._lanes.get(key)
         while lane is not None and lane.queue and lane.queue[0].position <= up_to:
             self._close(lane.queue.popleft())
+            lane.sent = max(0, lane.sent - 1)
 
     def drop(self, key: str) -> None:
         """Forget a lane's queue: a hold covers its events."""
@@ -92,11 +101,29 @@ class Queues:
             for entry in lane.queue:
                 self._close(entry)
             lane.queue.clear()
+            lane.sent = 0
             self.tidy(key)
+
+    def rewind(self, key: str) -> None:
+        """Nothing of a lane is under way on the bus any more: it is sent again from its head on."""
+        lane = self._lanes.get(key)
+        if lane is not None:
+            lane.sent = 0
+            self.enlist(key)
 
     def _close(self, entry: Entry) -> None:
         if self.open.pop(entry.position, 0) is None:
             self.open_bytes -= entry.event.size
+
+    def head(self, key: str, max_events: int, max_bytes: int) -> tuple[Entry, ...]:
+        """The first events of a lane, one at least, as far as the bounds allow."""
+        entries: list[Entry] = []
+        for entry in self.lane(key).queue:
+            max_bytes -= entry.event.size
+            if entries and (len(entries) >= max_events or max_bytes < 0):
+                break
+            entries.append(entry)
+        return tuple(entries)
 
     def depart(self, key: str, run: Run) -> None:
         self.lane(key).flight = run
@@ -112,7 +139,7 @@ class Queues:
     def enlist(self, key: str) -> None:
         """Put a key at the end of the ready list, once."""
         lane = self._lanes.get(key)
-        if lane is not None and not lane.listed and lane.queue and lane.flight is None and not lane.waiting:
+        if lane is not None and not lane.listed and lane.ready:
             lane.listed = True
             self._ready.append(key)
 
@@ -123,7 +150,7 @@ class Queues:
             lane = self._lanes.get(key)
             if lane is not None:
                 lane.listed = False
-                if lane.queue and lane.flight is None and not lane.waiting:
+                if lane.ready:
                     return key
                 self.tidy(key)
         return None

@@ -40,12 +40,14 @@ class Settling:
     """Applies outcomes to lanes.
 
     `waiting` are the keys that wait for the next flush, `hurry` says that one of them has something to send;
-    `paging` are the holds that want their next page now.
+    `paging` are the holds that want their next page now. While `chained`, on a bus, no lane waits for a
+    flush: the receiver's chain does that work.
     """
 
     def __init__(self, options: DeliveryOptions, queues: Queues, holds: Holds, breaker: Breaker) -> None:
         self.waiting: list[str] = []
         self.hurry = False
+        self.chained = False
         self.paging: deque[Held] = deque()
         self.options = options
         self._queues = queues
@@ -53,11 +55,12 @@ class Settling:
         self._breaker = breaker
 
     def resolve(
-        self, run: Run, outcomes: Sequence[Outcome], *, now: float, wall: float, roll: float
+        self, run: Run, outcomes: Sequence[Outcome], *, most: int, now: float, wall: float, roll: float
     ) -> Verdict:
         """Take what came of a run: one outcome per event, in order; what follows a failure is not looked at.
 
         Args:
+            most: nothing above it was ever sent, whatever an answer claims to have applied.
             now, wall: the monotonic time and the wall clock's Unix time.
             roll: a random number in [0, 1) for the jitter.
         """
@@ -67,7 +70,7 @@ class Settling:
             attempt = run.attempt if index == 0 else 1
             verdict.attempts.append((entry, attempt, outcome))
             if outcome.applied is not None:
-                self.settle(run.key, outcome.applied)
+                self.settle(run.key, min(outcome.applied, most))
             if outcome.kind == "delivered":
                 self.settle(run.key, entry.position)
                 self._note(run.key, outcome, now)
@@ -75,7 +78,7 @@ class Settling:
             self._note(run.key, outcome, now)
             self._failed(run, index, outcome, verdict, now=now, wall=wall, roll=roll)
             break
-        self._resume(run.key, now)
+        self.resume(run.key, now)
         return verdict
 
     def settle(self, key: str, up_to: int) -> None:
@@ -93,7 +96,7 @@ class Settling:
 
     def wait(self, key: str) -> None:
         """Something of the key is settled and not stored: with `before_next` the lane waits for the flush."""
-        if self.options.ack_persist != "before_next":
+        if self.chained or self.options.ack_persist != "before_next":
             return
         lane = self._queues.lane(key)
         if not lane.waiting:
@@ -120,12 +123,12 @@ class Settling:
         self._queues.drop(key)
         return held
 
-    def demote(self, run: Run, now: float) -> bool:
-        """The run's answer takes long: a hold covers its lane until it comes. False if one did already."""
-        lane = self._queues.lane(run.key)
-        if run.key in self._holds or not lane.queue:
+    def demote(self, key: str, now: float) -> bool:
+        """The answer takes long: a hold covers the lane until it comes. False if one did already."""
+        lane = self._queues.get(key)
+        if key in self._holds or lane is None or not lane.queue:
             return False
-        held = self.hold(run.key, lane.queue[0], now)
+        held = self.hold(key, lane.queue[0], now)
         held.state = "slow"
         self._holds.put(held)
         return True
@@ -236,7 +239,7 @@ class Settling:
         lane = self._queues.get(key)
         return lane is not None and bool(lane.queue) and lane.queue[0] is entry
 
-    def _resume(self, key: str, now: float) -> None:
+    def resume(self, key: str, now: float) -> None:
         """Let the lane go on as it now stands: its next event, or its hold's next page."""
         held = self._holds.get(key)
         if held is not None and held.state == "slow":

@@ -188,7 +188,7 @@ class Dispatcher:
         subscriber = self._subscribers.get(subscription_id)
         if subscriber is None:
             return 0
-        found = sum(owner.lanes.poke(keys, state, now) for owner in subscriber.owners.values())
+        found = sum(owner.lanes.paging.poke(keys, state, now) for owner in subscriber.owners.values())
         subscriber.wake()
         return found
 

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from fairlead.core.channel import Attempt, ChannelFlush, Fence, FilterRevision
-from fairlead.core.lanes import Lanes, Snapshot
+from fairlead.core.lanes import Lanes
 from fairlead.core.queues import Run
 from fairlead.core.settling import Verdict
+from fairlead.core.snapshot import Snapshot
 from fairlead.ports import Answer
 
 ATTEMPTS_SECONDS = 0.25  # first-try successes wait so long for company in their row

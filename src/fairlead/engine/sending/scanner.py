@@ -168,7 +168,7 @@ class Scanner:
         try:
             rows = await log.read_lane(owner.channel.partition, page.key, page.first, page.last, LANE_ENTRIES)
         except (StoreBusy, StoreFull, StoreError) as failure:
-            lanes.page_failed(page, owner.works.clock.monotonic())
+            lanes.paging.failed(page, owner.works.clock.monotonic())
             _log.error(
                 "a held lane cannot be read",
                 extra={"channel": owner.channel, "key": page.key, "detail": str(failure)},

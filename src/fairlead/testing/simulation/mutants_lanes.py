@@ -9,12 +9,13 @@ from typing import Any
 
 from fairlead.core.channel import ChannelState, Progress, Skip
 from fairlead.core.holds import Held
-from fairlead.core.lanes import UNBOUNDED, Lanes, Snapshot
+from fairlead.core.lanes import UNBOUNDED, Lanes
 from fairlead.core.log import Entry
 from fairlead.core.outcome import DELIVERED, Outcome
 from fairlead.core.paging import Page, Paging
 from fairlead.core.queues import Run
 from fairlead.core.settling import Settling, Verdict
+from fairlead.core.snapshot import Snapshot
 from fairlead.testing.simulation.patching import Patch, around, instead
 
 
@@ -67,7 +68,7 @@ def scan_keep() -> Patch:
         original(lanes, replace(state, progress=forgotten), *rest, **more)
 
     def read(original: Callable[..., None], lanes: Lanes, entry: Entry, wanted: bool) -> None:
-        original(lanes, entry, wanted and not lanes._was_done(entry.position))
+        original(lanes, entry, wanted and not lanes._stored.is_done(entry.position))
 
     return around(Lanes, "__init__", init) + around(Lanes, "read", read)
 
@@ -75,11 +76,11 @@ def scan_keep() -> Patch:
 def one_flight() -> Patch:
     """A lane that is slow may be sent again while its attempt is under way."""
 
-    def demote(original: Callable[..., bool], settling: Settling, run: Run, now: float) -> bool:
-        demoted = original(settling, run, now)
+    def demote(original: Callable[..., bool], settling: Settling, key: str, now: float) -> bool:
+        demoted = original(settling, key, now)
         if demoted:
-            settling._queues.lane(run.key).flight = None
-            held = settling._holds.get(run.key)
+            settling._queues.lane(key).flight = None
+            held = settling._holds.get(key)
             assert held is not None
             held.state, held.ready_at = "held", now
             settling._holds.put(held)
