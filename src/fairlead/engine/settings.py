@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fairlead.core.failover import FailoverRules
+
 DAY_SECONDS = 86_400.0
 MEBIBYTE = 1024 * 1024
 
@@ -64,6 +66,8 @@ class EngineSettings:
     Attributes:
         slow_after_seconds: from then on a lane in flight no longer keeps `low_water` back.
         read_ahead: at most so many unsettled events of one channel are kept in memory.
+        window: at most so many of them are under way on a bus.
+        failover: when a channel changes its target (`[failover]`).
         handshake_seconds: how long a sink's consent holds (interface, section 7).
         grace_seconds: how long a stop waits for what is in flight (`[shutdown]`).
     """
@@ -73,5 +77,7 @@ class EngineSettings:
     breaker: Breaker = field(default_factory=Breaker)
     slow_after_seconds: float = 2.0
     read_ahead: int = 512
+    window: int = 256
+    failover: FailoverRules = field(default_factory=FailoverRules)
     handshake_seconds: float = DAY_SECONDS
     grace_seconds: float = 20.0

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which targets of a route work, as far as one channel knows (design, section 6). Pure.
+
+A broker that confirms is not a receiver that answers: where answers settle, an AMQP target counts as well
+only once a receiver has answered over it since its link came up and since the channel left it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+Transport = Literal["amqp", "http"]
+
+
+@dataclass(slots=True)
+class TargetHealth:
+    """What is known of one target. Times are monotonic seconds.
+
+    Attributes:
+        up: an AMQP link can publish; always True of HTTP.
+        since: when `up` became what it is; of an HTTP target also when it failed last.
+        proven_at: when a receiver answered over it; None: not yet.
+        shut_until: an HTTP target that failed counts as down until then.
+        probe_at, probe_gap_seconds: when it is to be asked for an answer next, and how long after that again.
+    """
+
+    transport: Transport
+    up: bool
+    since: float
+    proven_at: float | None = None
+    shut_until: float = -inf
+    probe_at: float = -inf
+    probe_gap_seconds: float = 0.0
+
+    def probe_from(self, now: float, gap_seconds: float) -> None:
+        """Ask for an answer now, then after `gap_seconds`, then at ever greater distances."""
+        self.probe_at, self.probe_gap_seconds = now, gap_seconds
+
+
+class RouteHealth:
+    """The targets of a route, by their place.
+
+    Args:
+        proves: AMQP targets are well only once a receiver has answered (`settles` is `applied`).
+        probe_every_seconds, probe_max_seconds: the gaps between two questions, from the first to the longest.
+    """
+
+    def __init__(
+        self,
+        transports: Sequence[Transport],
+        *,
+        proves: bool,
+        probe_every_seconds: float,
+        probe_max_seconds: float,
+        now: float,
+    ) -> None:
+        self.proves = proves
+        self._every, self._max = probe_every_seconds, probe_max_seconds
+        self._targets = [TargetHealth(transport, transport == "http", now) for transport in transports]
+        self._asked: int | None = None
+
+    def __getitem__(self, target: int) -> TargetHealth:
+        return self._targets[target]
+
+    def link(self, target: int, up: bool, now: float) -> None:
+        """A link has come up or gone down."""
+        health = self._targets[target]
+        if up != health.up:
+            health.up, health.since, health.proven_at = up, now, None
+            health.probe_from(now, self._every)
+
+    def answered(self, target_in_use: int, now: float) -> None:
+        """A receiver has answered over the bus: over the target in use, or the one that was asked last."""
+        target = target_in_use if self[target_in_use].transport == "amqp" else self._asked
+        if target is not None:
+            self[target].proven_at = now
+
+    def left(self, target: int, now: float, shut_seconds: float) -> None:
+        """The channel gave a target up: it has to show anew that it works."""
+        health = self._targets[target]
+        health.proven_at = None
+        health.probe_from(now + self._every, self._every)
+        if health.transport == "http":
+            health.since, health.shut_until = now, now + shut_seconds
+
+    def well_since(self, target: int, now: float) -> float | None:
+        """Since when a target has worked; None: it does not, as far as is known."""
+        health = self._targets[target]
+        if health.transport == "http":
+            return health.since if now >= health.shut_until else None
+        if not health.up:
+            return None
+        return health.proven_at if self.proves else health.since
+
+    def best_but(self, target: int, now: float) -> int | None:
+        """The most preferred other target that works."""
+        others = (other for other in range(len(self._targets)) if other != target)
+        return next((other for other in others if self.well_since(other, now) is not None), None)
+
+    def best_before(self, target: int, now: float, well_for_seconds: float) -> int | None:
+        """The most preferred target before this one that has worked for so long."""
+        for other in range(target):
+            since = self.well_since(other, now)
+            if since is not None and now >= since + well_for_seconds:
+                return other
+        return None
+
+    def probes_due(self, now: float, target_in_use: int, *, suspect: bool) -> list[int]:
+        """The AMQP targets to ask for an answer now; they count as asked.
+
+        Args:
+            suspect: the one in use is to be asked too.
+        """
+        due = []
+        for target, health in enumerate(self._targets):
+            wanted = suspect if target == target_in_use else health.proven_at is None
+            if self.proves and health.transport == "amqp" and health.up and wanted and now >= health.probe_at:
+                gap_seconds = health.probe_gap_seconds
+                health.probe_from(now + gap_seconds, min(2 * gap_seconds, self._max))
+                self._asked = target
+                due.append(target)
+        return due
