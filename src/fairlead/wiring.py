@@ -16,6 +16,7 @@ from fairlead.auth.keys import ApiKeys
 from fairlead.bridges.imagefactory import ImagefactoryBridge
 from fairlead.config import Config, delivery_defaults, store_path
 from fairlead.core.egress import EgressPolicy
+from fairlead.core.failover import FailoverRules
 from fairlead.core.policy import Grant
 from fairlead.drivers.http_client import HttpClient
 from fairlead.drivers.http_server import HttpServer, ServerLimits
@@ -106,7 +107,7 @@ def make_node(config: Config, store: SqliteStore, sender: Sender, clock: Clock) 
 
 def engine_settings(config: Config) -> EngineSettings:
     """The engine's numbers as `config` has them."""
-    limits, retention, breaker = config.limits, config.retention, config.breaker
+    limits, retention, breaker, failover = config.limits, config.retention, config.breaker, config.failover
     return EngineSettings(
         limits=Limits(
             event_bytes=limits.event_bytes,
@@ -124,6 +125,13 @@ def engine_settings(config: Config) -> EngineSettings:
             failures=breaker.failures,
             probe_every_seconds=breaker.probe_every_seconds,
             probe_max_seconds=breaker.probe_max_seconds,
+        ),
+        failover=FailoverRules(
+            confirm_late_seconds=failover.confirm_late_seconds,
+            suspect_seconds=failover.suspect_seconds,
+            return_after_seconds=failover.return_after_seconds,
+            return_max_seconds=failover.return_max_seconds,
+            probe_every_seconds=failover.probe_every_seconds,
         ),
         grace_seconds=config.shutdown.grace_seconds,
     )

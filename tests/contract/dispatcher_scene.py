@@ -18,7 +18,7 @@ from fairlead.core.subscription import Subscription, Target
 from fairlead.engine.node import Node
 from fairlead.engine.sending.dispatcher import Dispatcher
 from fairlead.engine.settings import EngineSettings
-from fairlead.ports import Answer, Delivery
+from fairlead.ports import Answer, Bus, Delivery
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.telemetry import Telemetry
 from fairlead.testing.simulation.disk import Disk, new_database
@@ -131,9 +131,10 @@ class Sink:
 class Scene:
     """A node that can be killed and started again, and its sink."""
 
-    def __init__(self, loop: SimulatedLoop, settings: EngineSettings) -> None:
+    def __init__(self, loop: SimulatedLoop, settings: EngineSettings, bus: Bus | None = None) -> None:
         self.loop = loop
         self.settings = settings
+        self.bus = bus
         self.clock = LoopClock(loop)
         self.sink = Sink(loop)
         self.database = new_database()
@@ -158,6 +159,7 @@ class Scene:
             random=Random(5),
             telemetry=Telemetry(),
             random_bytes=Random(9).randbytes,
+            bus=self.bus,
         )
         await self.inside(self.node.start())
 
@@ -257,14 +259,16 @@ class Scene:
 
 
 def play(
-    scenario: Callable[[Scene], Coroutine[Any, Any, None]], settings: EngineSettings | None = None
+    scenario: Callable[[Scene], Coroutine[Any, Any, None]],
+    settings: EngineSettings | None = None,
+    bus: Callable[[SimulatedLoop], Bus] | None = None,
 ) -> Scene:
     """Run a scenario against a started node; whatever nobody took is a failure."""
     loop = SimulatedLoop(Random(1))  # type: ignore[abstract]
     scene: list[Scene] = []
 
     async def whole() -> None:
-        scene.append(Scene(loop, settings or EngineSettings()))
+        scene.append(Scene(loop, settings or EngineSettings(), bus(loop) if bus is not None else None))
         await scene[0].start()
         await scenario(scene[0])
         if scene[0].process.alive:

@@ -79,6 +79,7 @@ class View:
     in_flight_keys: frozenset[str] = frozenset()
     breaker_open: bool = False
     pending_filter: bool = False
+    route: None = None
 
 
 @dataclass
@@ -119,6 +120,9 @@ class StillDispatcher:
 
     def views(self, id: str) -> list[View]:
         return self.seen.get(id, [])
+
+    async def waiting_at_broker(self, channel: ChannelId) -> int:
+        return 0
 
     def rates(self, id: str) -> float:
         return 1.25

@@ -123,6 +123,43 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True)
+class Failover:
+    """When a channel whose route has several targets leaves one for another, and comes back."""
+
+    confirm_late_seconds: float = setting(
+        at_least(duration, "100ms"),
+        "5s",
+        "A broker that has not confirmed a publish for so long is suspect.",
+        key="confirm_late",
+    )
+    suspect_seconds: float = setting(
+        at_least(duration, "100ms"),
+        "5s",
+        "How long a suspect broker may take to be well again before the next target is used.",
+        key="suspect",
+    )
+    return_after_seconds: float = setting(
+        at_least(duration, "100ms"),
+        "30s",
+        "How long a preferred target must have been well before deliveries return to it;"
+        " it doubles with each time that it fails again.",
+        key="return_after",
+    )
+    return_max_seconds: float = setting(
+        at_least(duration, "100ms"),
+        "10m",
+        "The longest such wait; after so long a calm it begins anew with `return_after`.",
+        key="return_max",
+    )
+    probe_every_seconds: float = setting(
+        at_least(duration, "100ms"),
+        "5s",
+        "How often a broker over which nobody answers is asked for an answer; it doubles up to `return_max`.",
+        key="probe_every",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Egress:
     """Where the relay may connect to."""
 
@@ -206,6 +243,7 @@ class Config:
     retention: Retention = field(default_factory=Retention)
     delivery: Delivery = field(default_factory=Delivery)
     breaker: Breaker = field(default_factory=Breaker)
+    failover: Failover = field(default_factory=Failover)
     egress: Egress = field(default_factory=Egress)
     webhook: Webhook = field(default_factory=Webhook)
     auth: Auth = field(default_factory=Auth)

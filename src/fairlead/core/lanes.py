@@ -42,7 +42,7 @@ class Lanes:
         options: the subscription's.
         breaker: a closed one.
         read_ahead: at most so many unsettled events stand in the queues of lanes without a hold.
-        window: on a bus at most so many are under way.
+        window: what is under way on a bus in the present epoch.
         now, wall: the monotonic time and the wall clock's Unix time of one moment.
         settled: per key, up to where it is settled though the store does not know it yet.
 
@@ -59,7 +59,7 @@ class Lanes:
         breaker: Breaker,
         *,
         read_ahead: int,
-        window: int = 256,
+        window: Window | None = None,
         now: float,
         wall: float,
         settled: Mapping[str, int] | None = None,
@@ -73,7 +73,8 @@ class Lanes:
         self.changed = bool(settled)
         self.storable = True
         self._settling = Settling(options, self.queues, self.holds, breaker)
-        self.bus = Publishing(Window(window), self.queues, self.holds, self._settling)
+        window = Window(1) if window is None else window
+        self.bus = Publishing(window, self.queues, self.holds, self._settling)
         self.paging = Paging(self.queues, self.holds, self._settling, breaker)
         self._settled = {} if settled is None else settled
         self._stored = state.progress

@@ -9,6 +9,7 @@ which owns it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 import msgspec
 
@@ -41,7 +42,7 @@ class Publishing:
         self._queues = queues
         self._holds = holds
         self._settling = settling
-        self._heard_at = 0.0
+        self._heard_at = -inf
 
     def next(self, now: float) -> Sent | None:
         """The next event to publish, under way from now on; None if there is none, or the window is full."""
@@ -135,15 +136,15 @@ class Publishing:
             found = self._settling.demote(sent.entry.key, now) or found
         return found
 
-    def begin(self, now: float, *, chained: bool) -> None:
-        """A new epoch is on disk: nothing counts as under way, everything unsettled is to be sent.
-
-        Args:
-            chained: its target is one where several events of a lane may be under way.
-        """
+    def chain(self, *, chained: bool) -> None:
+        """Whether several events of a lane may be under way, as on a bus that the receiver answers on."""
         self._settling.chained = chained
+
+    def begin(self, now: float, *, chained: bool) -> None:
+        """A new epoch is on disk: nothing counts as under way, everything unsettled is to be sent."""
+        self.chain(chained=chained)
         keys = self.window.keys
         self.window.begin()
-        self._heard_at = now
+        self._heard_at = -inf
         for key in keys:
             self._send_again(key, now)

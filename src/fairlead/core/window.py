@@ -33,11 +33,15 @@ class Sent(msgspec.Struct, eq=False):
 
 
 class Window:
-    """At most `capacity` publishes, by `flseq`; everything in it belongs to one epoch."""
+    """At most `capacity` publishes, by `flseq`; everything in it belongs to one epoch.
+
+    Attributes:
+        last_seq: of the last publish of the epoch; 0 before the first.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._seq = 0
+        self.last_seq = 0
         self._sent: OrderedDict[int, Sent] = OrderedDict()
         self._unconfirmed: OrderedDict[int, Sent] = OrderedDict()
         self._by_key: dict[str, dict[int, Sent]] = {}
@@ -56,8 +60,8 @@ class Window:
 
     def admit(self, entry: Entry, prev: int, attempt: int, now: float) -> Sent:
         """One more is published, under the next `flseq`."""
-        self._seq += 1
-        sent = Sent(self._seq, entry, prev, attempt, now)
+        self.last_seq += 1
+        sent = Sent(self.last_seq, entry, prev, attempt, now)
         self._sent[sent.seq] = self._unconfirmed[sent.seq] = sent
         self._by_key.setdefault(entry.key, {})[entry.position] = sent
         return sent
@@ -97,7 +101,7 @@ class Window:
 
     def begin(self) -> None:
         """A new epoch: nothing is under way, and `flseq` starts at 1."""
-        self._seq = 0
+        self.last_seq = 0
         self._sent.clear()
         self._unconfirmed.clear()
         self._by_key.clear()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Literal
 
+from fairlead.engine.commands.answers import Answers
 from fairlead.engine.commands.handshakes import Handshakes
 from fairlead.engine.commands.operating import Operating
 from fairlead.engine.commands.subscribing import Subscribing
@@ -23,7 +24,7 @@ from fairlead.engine.revisions import Revisions
 from fairlead.engine.sending.dispatcher import Dispatcher
 from fairlead.engine.settings import EngineSettings
 from fairlead.errors import StoreFailed
-from fairlead.ports import Clock, Sender, Store
+from fairlead.ports import Bus, Clock, Sender, Store
 from fairlead.telemetry import Telemetry
 
 Phase = Literal["starting", "ready", "stopping", "failed"]
@@ -32,15 +33,16 @@ _log = logging.getLogger(__name__)
 
 
 class Node:
-    """A relay over one store and one sender; it closes both when it stops.
+    """A relay over one store, one sender and maybe a bus; it closes them when it stops.
 
     Args:
         random: for jitter.
         random_bytes: for secrets and ids.
         owner: this node's name in the store's leases.
+        bus: the way to brokers; None: subscriptions with an AMQP target wait for it.
 
     Attributes:
-        ingest, subscribing, operating, queries: the use-cases, ready to be called after `start`.
+        ingest, subscribing, operating, answers, queries: the use-cases, ready to be called after `start`.
         dispatcher: sends.
         failed: set when the store failed and serving must end; `failure` then says why.
     """
@@ -56,6 +58,7 @@ class Node:
         telemetry: Telemetry,
         random_bytes: Callable[[int], bytes] = os.urandom,
         owner: str = "local",
+        bus: Bus | None = None,
     ) -> None:
         self.store = store
         self.settings = settings
@@ -63,14 +66,29 @@ class Node:
         self.failed = asyncio.Event()
         self.failure: StoreFailed | None = None
         self._sender = sender
+        self._bus = bus
         self._owner = owner
         self._phase: Phase = "starting"
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.dispatcher = Dispatcher(
+            store, sender, clock, settings, random=random, telemetry=telemetry, bus=bus
+        )
+        self._make_use_cases(clock, random_bytes)
+
+    def _make_use_cases(self, clock: Clock, random_bytes: Callable[[int], bytes]) -> None:
+        store, settings, telemetry = self.store, self.settings, self.telemetry
         turn, revisions = Turn(), Revisions(store.subscriptions)
-        self.dispatcher = Dispatcher(store, sender, clock, settings, random=random, telemetry=telemetry)
         self.ingest = Ingest(store.log, self.dispatcher, clock, settings, telemetry)
+        self.answers = Answers(self.dispatcher, clock)
         self.subscribing = Subscribing(
-            store, self.dispatcher, sender, clock, telemetry, random_bytes=random_bytes, turn=turn
+            store,
+            self.dispatcher,
+            self._sender,
+            clock,
+            telemetry,
+            random_bytes=random_bytes,
+            turn=turn,
+            bus=self._bus,
         )
         self.operating = Operating(
             store,
@@ -90,7 +108,7 @@ class Node:
             revisions=revisions,
             phase=lambda: self._phase,
         )
-        self.janitor = self._janitor(sender, clock, turn, revisions)
+        self.janitor = self._janitor(self._sender, clock, turn, revisions)
 
     @property
     def phase(self) -> Phase:
@@ -106,6 +124,8 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self.store.on_failed = self._store_failed
         self.store.time_commits(self.telemetry.commit_seconds.observe)
+        if self._bus is not None:
+            self._bus.listen(self.answers.take_from_queue)
         states = await self.store.channels.take_all(self._owner)
         subscriptions = await self.store.subscriptions.all()
         await self.dispatcher.start(states, subscriptions)
@@ -128,6 +148,8 @@ class Node:
         await self.ingest.stop()
         await self.janitor.stop()
         await self.dispatcher.stop(self.settings.grace_seconds if grace_seconds is None else grace_seconds)
+        if self._bus is not None:
+            await self._bus.close()
         await self._sender.close()
         await self.store.close()
         _log.info("node stopped")

@@ -123,7 +123,7 @@ def create_app(
         EventsApi(Intake(node.ingest), node.queries),
         SubscriptionsApi(node.subscribing, node.queries, clock, delivery_defaults),
         LanesApi(node.operating, node.queries),
-        AcksApi(node.store.subscriptions, clock),
+        AcksApi(node.answers),
         KeysApi(keys, clock),
         RejectsApi(node.store.rejects, bridges),
         BridgesApi(bridges),

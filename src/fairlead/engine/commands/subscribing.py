@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from fairlead.core.policy import Principal
 from fairlead.core.subscription import Secrets, State, Subscription
 from fairlead.engine.commands.grants import require_coverage
-from fairlead.engine.commands.handshakes import lowered
 from fairlead.engine.commands.secrets import check_secret, complete, signed_as, succeed
+from fairlead.engine.commands.target_checks import TargetChecks
 from fairlead.engine.pages import Page, from_cursor, to_cursor
 from fairlead.engine.permissions import may_see, require, require_sight
 from fairlead.engine.retention.turn import Turn
 from fairlead.errors import Fault, InvalidSubscription, NotFound, RevisionMismatch, SubscriptionExists
-from fairlead.ports import Clock, Sender, Store
+from fairlead.ports import Bus, Clock, Sender, Store
 from fairlead.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -69,14 +69,15 @@ class Subscribing:
         *,
         random_bytes: Callable[[int], bytes],
         turn: Turn,
+        bus: Bus | None = None,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
-        self._sender = sender
         self._clock = clock
         self._telemetry = telemetry
         self._random_bytes = random_bytes
         self._turn = turn
+        self._targets = TargetChecks(sender, bus)
 
     def new_id(self) -> str:
         """An id for a subscription that was given none."""
@@ -190,7 +191,7 @@ class Subscribing:
     async def _make(self, subscription: Subscription) -> Put:
         secrets, shown = complete(subscription.secrets, subscription.options.signature, self._random_bytes)
         subscription = replace(subscription, secrets=secrets, state="active", reason=None, revision=1)
-        subscription = await self._consented(subscription, None)
+        subscription = await self._targets.checked(subscription, None)
         now = self._clock.now()
         subscription = replace(subscription, since=now, created_at=now)
         async with self._turn.moving():
@@ -213,7 +214,7 @@ class Subscribing:
         if merged == previous:
             pending = any(view.pending_filter for view in self._dispatcher.views(previous.id))
             return Put(previous, False, pending)
-        merged = await self._consented(merged, previous)
+        merged = await self._targets.checked(merged, previous)
         stored = await self._store.subscriptions.replace(merged, previous.revision)
         in_force = await self._dispatcher.adopt(stored)
         _log.info("subscription replaced", extra={"subscription": stored.id, "revision": stored.revision})
@@ -227,17 +228,6 @@ class Subscribing:
             return replace(before, answer=answer)
         overlap = wanted.options.secret_overlap_seconds
         return succeed(before, given.current, now=self._clock.now(), overlap_seconds=overlap, answer=answer)
-
-    async def _consented(self, subscription: Subscription, previous: Subscription | None) -> Subscription:
-        """Have every target checked that was not before; with the rate that the sinks allow."""
-        known = previous.targets if previous is not None else ()
-        same_rate = (
-            previous is not None and previous.options.rate_per_second == subscription.options.rate_per_second
-        )
-        for target in subscription.targets:
-            if target not in known or (target.handshake == "required" and not same_rate):
-                subscription = lowered(subscription, await self._sender.check(target, subscription))
-        return subscription
 
     async def _enter(self, principal: Principal, id: str, state: State, reason: str | None) -> Subscription:
         require(principal, "subscribe", "operate", subscription=id)

@@ -16,6 +16,7 @@ from fairlead.engine.commands.lane_reading import Span, head_and_count
 from fairlead.engine.pages import Number, Page, from_cursor, to_cursor
 from fairlead.engine.permissions import ANY, reads_all, require
 from fairlead.engine.revisions import Revisions, Wants
+from fairlead.engine.sending.views import ChannelView
 from fairlead.errors import NotFound
 from fairlead.ports import Store
 
@@ -123,10 +124,8 @@ class LaneQueries:
         items = []
         for partition in range(self._store.log.partitions):
             state = await self._state(ChannelId(id, partition))
-            view = views.get(partition)
-            is_open = view is not None and view.breaker_open
-            unanswered = 0 if view is None else len(view.in_flight_keys)
-            items.append(_channel(subscription, state, is_open=is_open, unanswered=unanswered))
+            at_broker = await self._dispatcher.waiting_at_broker(state.fence.channel)
+            items.append(_channel(subscription, state, views.get(partition), at_broker))
         return Page(items)
 
     async def _find(self, principal: Principal, id: str) -> Subscription:
@@ -229,19 +228,30 @@ def _attempt(channel: ChannelId, attempt: Attempt) -> Item:
     }
 
 
-def _channel(subscription: Subscription, state: ChannelState, *, is_open: bool, unanswered: int) -> Item:
+def _channel(
+    subscription: Subscription, state: ChannelState, view: ChannelView | None, at_broker: int
+) -> Item:
     fence = state.fence
-    transport = subscription.targets[fence.target].protocol.lower()
+    transport = subscription.targets[min(fence.target, len(subscription.targets) - 1)].protocol.lower()
+    route = None if view is None else view.route
+    is_open = view is not None and view.breaker_open
+    shown = "bus" if transport == "amqp" else "rest"
+    if route is not None and route.state != "rest":
+        shown = route.state
+    elif is_open:
+        shown = "open"
+    since = state.switched_at if route is None else route.since
+    in_flight = 0 if view is None else len(view.in_flight_keys)
     return {
         "partition": fence.channel.partition,
         "generation": fence.generation,
         "epoch": fence.epoch,
         "target": fence.target,
         "transport": transport,
-        "state": "open" if is_open else "bus" if transport == "amqp" else "rest",
-        "reason": state.reason,
-        "since": None if state.switched_at is None else format_time(state.switched_at),
-        "switches": 0,
-        "unanswered": unanswered,
-        "at_broker": 0,
+        "state": shown,
+        "reason": (route.reason or None) if route is not None else state.reason,
+        "since": None if since is None else format_time(since),
+        "switches": 0 if route is None else route.switches,
+        "unanswered": route.unanswered if route is not None and route.unanswered else in_flight,
+        "at_broker": at_broker,
     }

@@ -15,22 +15,22 @@ from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any
 
+from fairlead.core.answer import AnswerDocument
 from fairlead.core.channel import ChannelId, ChannelState
 from fairlead.core.log import Appended
-from fairlead.core.settling import Verdict
 from fairlead.core.subscription import Subscription
 from fairlead.engine.revisions import Revisions
 from fairlead.engine.sending.adoption import adopt_filter, retry_filter
 from fairlead.engine.sending.feed import Feed
 from fairlead.engine.sending.flusher import Flusher
+from fairlead.engine.sending.misfortunes import Misfortunes
 from fairlead.engine.sending.owner import Owner
-from fairlead.engine.sending.staleness import catch_up
 from fairlead.engine.sending.subscriber import Subscriber
 from fairlead.engine.sending.views import ChannelView
 from fairlead.engine.sending.works import Works
 from fairlead.engine.settings import EngineSettings
 from fairlead.errors import FairleadError, NotFound, StoreBusy, StoreFull
-from fairlead.ports import Clock, Sender, Store
+from fairlead.ports import Bus, Clock, Sender, Store
 from fairlead.telemetry import Telemetry
 
 TICK_SECONDS = 0.5
@@ -55,6 +55,7 @@ class Dispatcher:
         *,
         random: Random,
         telemetry: Telemetry,
+        bus: Bus | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -63,8 +64,9 @@ class Dispatcher:
         self.damage: dict[ChannelId, str] = {}
         revisions = Revisions(store.subscriptions)
         self._works = Works(
-            store, sender, clock, settings, random, telemetry, revisions, flusher, self.damage
+            store, sender, clock, settings, random, telemetry, revisions, flusher, self.damage, bus
         )
+        self._misfortunes = Misfortunes(store.subscriptions, clock, self.serving, self._spawn)
         self._feeds: list[Feed] = []
         self._subscribers: dict[str, Subscriber] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -82,7 +84,7 @@ class Dispatcher:
         self._feeds = [Feed(self._store.log, partition, head) for partition, head in sorted(heads.items())]
         self._flusher.start()
         for subscription in subscriptions:
-            self._subscribers[subscription.id] = Subscriber(self._works, subscription, self._misfortune)
+            self._subscribers[subscription.id] = Subscriber(self._works, subscription, self._misfortunes.meet)
         for state in states:
             subscriber = self._subscribers.get(state.fence.channel.subscription)
             if subscriber is not None:
@@ -125,6 +127,13 @@ class Dispatcher:
             if not one.duplicate:
                 self._feeds[one.entry.partition].offer(one.entry)
 
+    def answered(self, answer: AnswerDocument) -> None:
+        """A receiver has answered a delivery on a bus; whoever calls this has verified it. Never blocks."""
+        subscriber = self._subscribers.get(answer.subscription)
+        owner = None if subscriber is None else subscriber.owners.get(answer.partition)
+        if subscriber is not None and owner is not None:
+            self._misfortunes.meet(subscriber.subscription, owner, owner.answered(answer))
+
     # -- subscriptions -------------------------------------------------------------------------------------
 
     async def adopt(self, subscription: Subscription) -> bool:
@@ -139,7 +148,7 @@ class Dispatcher:
             subscriber = None
         if subscriber is None:
             subscriber = self._subscribers[subscription.id] = Subscriber(
-                self._works, subscription, self._misfortune
+                self._works, subscription, self._misfortunes.meet
             )
             await asyncio.shield(self._spawn(self._take_on(subscriber)))
             return True
@@ -196,6 +205,16 @@ class Dispatcher:
         """The subscription's channels as they are now, by partition."""
         return [owner.view() for owner in self._chosen(subscription_id, None)]
 
+    def serving(self, subscription_id: str) -> Subscriber | None:
+        """Who serves a subscription; None if nobody does."""
+        return self._subscribers.get(subscription_id)
+
+    async def waiting_at_broker(self, channel: ChannelId) -> int:
+        """How many messages wait at brokers for one channel, and those that share its queue; 0 if unknown."""
+        subscriber = self._subscribers.get(channel.subscription)
+        owner = None if subscriber is None else subscriber.owners.get(channel.partition)
+        return 0 if owner is None or owner.route is None else await owner.route.waiting_at_broker()
+
     def rates(self, subscription_id: str) -> float:
         """Events delivered a second, over the last ten."""
         subscriber = self._subscribers.get(subscription_id)
@@ -238,45 +257,6 @@ class Dispatcher:
         return [
             owner for number, owner in sorted(owners.items()) if partitions is None or number in partitions
         ]
-
-    def _misfortune(self, subscription: Subscription, owner: Owner, verdict: Verdict) -> None:
-        if owner.closed:
-            return  # what it sent last belongs to a channel that is gone, or somebody else's
-        if verdict.gone is not None:
-            reason = "handshake-refused" if "handshake" in verdict.gone.detail else "gone"
-            self._end(subscription, "disabled", reason)
-        elif verdict.stop is not None:
-            self._end(subscription, "stopped", "exhausted")
-        elif verdict.stale is not None:
-            told = (verdict.stale.generation or 0, verdict.stale.epoch or 0)
-            if told > (owner.fence.generation, owner.fence.epoch):
-                owner.pause()
-                owner.keep(asyncio.create_task(self._catch_up(subscription, owner, told)))
-
-    async def _catch_up(self, subscription: Subscription, owner: Owner, told: tuple[int, int]) -> None:
-        if await catch_up(owner, told):
-            self._end(subscription, "stopped", "store-behind")
-
-    def _end(self, subscription: Subscription, state: str, reason: str) -> None:
-        """Stop sending at once; the store is told, and whoever looks."""
-        subscriber = self._subscribers.get(subscription.id)
-        if subscriber is not None and subscriber.subscription.state == "active":
-            for owner in subscriber.owners.values():
-                owner.pause()
-            self._spawn(self._store_end(subscriber, state, reason))
-
-    async def _store_end(self, subscriber: Subscriber, state: str, reason: str) -> None:
-        id = subscriber.subscription.id
-        try:
-            ended = await self._store.subscriptions.set_state(id, state, reason, self._clock.now())
-            _log.warning("subscription ended", extra={"subscription": id, "state": state, "reason": reason})
-            if self._subscribers.get(id) is subscriber:
-                subscriber.replace(ended)
-        except FairleadError as failure:
-            _log.error("a state could not be stored", extra={"subscription": id, "detail": str(failure)})
-        finally:
-            for owner in subscriber.owners.values():
-                owner.proceed()
 
     async def _tick(self) -> None:
         """Slow answers get their hold, pending filters another try, and passive progress is noted."""

@@ -62,6 +62,10 @@ class Flusher:
     def forget(self, owner: Flushing) -> None:
         self._dirty.pop(owner, None)
 
+    def alone(self) -> asyncio.Lock:
+        """A context in which nothing is being stored, and nothing is until it ends."""
+        return self._lock
+
     async def pass_by(self) -> None:
         """Wait until what is being stored at this moment is, or is refused."""
         async with self._lock:

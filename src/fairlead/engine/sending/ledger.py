@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from fairlead.core.channel import Attempt, ChannelFlush, Fence, FilterRevision
 from fairlead.core.lanes import Lanes
+from fairlead.core.publishing import Answered
 from fairlead.core.queues import Run
 from fairlead.core.settling import Verdict
 from fairlead.core.snapshot import Snapshot
@@ -45,6 +46,24 @@ class Ledger:
                     fence.target,
                     answer.started_at,
                     answer.duration_ms,
+                    outcome,
+                )
+            )
+
+    def answered(self, answered: Answered, fence: Fence, *, now: float, wall: float) -> None:
+        """Note what an answer ended: publishes, each begun at a monotonic time of its own."""
+        for sent, outcome in answered.ended:
+            entry, took_seconds = sent.entry, max(0.0, now - sent.started)
+            if outcome.kind == "delivered":
+                self.settled[entry.key] = max(entry.position, self.settled.get(entry.key, 0))
+            self._attempts.append(
+                Attempt(
+                    entry.position,
+                    entry.key,
+                    sent.attempt,
+                    fence.target,
+                    wall - took_seconds,
+                    int(took_seconds * 1000),
                     outcome,
                 )
             )

@@ -7,28 +7,27 @@ All decisions are in `fairlead.core.lanes`; here are the fence, the drain before
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection
 
+from fairlead.core.answer import AnswerDocument
 from fairlead.core.breaker import Breaker
 from fairlead.core.channel import ChannelFlush, ChannelId, ChannelState, Fence, FilterRevision
 from fairlead.core.lanes import Lanes
 from fairlead.core.queues import Run
 from fairlead.core.settling import Verdict
 from fairlead.core.subscription import Subscription
+from fairlead.core.window import Window
 from fairlead.engine.sending.answers import shares
+from fairlead.engine.sending.channel_route import ChannelRoute
 from fairlead.engine.sending.feed import Feed
 from fairlead.engine.sending.ledger import Ledger
+from fairlead.engine.sending.reloading import Reloading
 from fairlead.engine.sending.scanner import Scanner
 from fairlead.engine.sending.sieve import Sieve
 from fairlead.engine.sending.views import ChannelView
 from fairlead.engine.sending.works import Works
-from fairlead.errors import Fenced, LeaseLost, NotFound, StoreBusy, StoreError, StoreFull
+from fairlead.errors import Fenced, LeaseLost
 from fairlead.ports import Answer
-
-RETRY_SECONDS = 1.0
-
-_log = logging.getLogger(__name__)
 
 
 class Owner:
@@ -41,6 +40,7 @@ class Owner:
         fence: what every write and every delivery carries.
         lanes: made anew at each load.
         heard: the receiver's library has answered in the fence's own epoch.
+        route: how it chooses among targets and uses a bus; None with one HTTP target.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Owner:
         self.ledger = Ledger()
         self._tasks: set[asyncio.Task[None]] = set()
         self._landed = asyncio.Event()
-        self._reloading: asyncio.Task[None] | None = None
-        self._outdated = False
+        self._reloading = Reloading(self)
+        self.route: ChannelRoute | None = None
         self.lanes = self._new_lanes(state)
 
     # -- loading -------------------------------------------------------------------------------------------
@@ -79,14 +79,17 @@ class Owner:
             await self.sieve.load(state.filters, self.subscription, state.fence)
             if state.fence.generation != self.fence.generation:
                 self.ledger.settled.clear()
+            same = (state.fence.generation, state.fence.epoch) == (self.fence.generation, self.fence.epoch)
             self.fence, self.heard = state.fence, False
-            self.lanes = self._new_lanes(state)
+            self.lanes = self._new_lanes(state, self.lanes.bus.window if same else None)
+            if self.route is not None:
+                self.route.loaded()
         finally:
             self.scanner.resume()
         if self.lanes.urgent:  # a lane waits for what was settled before the load
             self.works.flusher.want(self, hurry=True)
 
-    def _new_lanes(self, state: ChannelState) -> Lanes:
+    def _new_lanes(self, state: ChannelState, window: Window | None = None) -> Lanes:
         settings, clock = self.works.settings, self.works.clock
         rules = settings.breaker
         self.skipped_keys = set(state.skipped)
@@ -95,6 +98,7 @@ class Owner:
             self.subscription.options,
             Breaker(rules.failures, rules.probe_every_seconds, rules.probe_max_seconds),
             read_ahead=settings.read_ahead,
+            window=Window(settings.window) if window is None else window,
             now=clock.monotonic(),
             wall=clock.now(),
             settled=self.ledger.settled,
@@ -105,44 +109,11 @@ class Owner:
 
         A node that lost the partition, or a subscription that is gone, closes the owner instead.
         """
-        self.reload_soon()
-        if self._reloading is not None:
-            await asyncio.shield(self._reloading)
-
-    async def _reload(self) -> None:
-        try:
-            while self._outdated and not self.closed:
-                await self.drained()
-                await self.works.flusher.pass_by()  # what is being stored belongs to the old memory
-                self._outdated = False
-                try:
-                    await self._load_again()
-                except (StoreBusy, StoreFull):
-                    self._outdated = True
-                    await asyncio.sleep(RETRY_SECONDS)
-        except (LeaseLost, NotFound):
-            self.close()
-        except StoreError as failure:
-            _log.error("a channel cannot be read", extra={"channel": self.channel, "detail": str(failure)})
-            self.close()
-            self.works.damage[self.channel] = f"{failure}; then start again"
-        finally:
-            self._reloading = None
-            self.proceed()
-
-    async def _load_again(self) -> None:
-        state = await self.works.store.channels.load(self.channel)
-        if state is None:
-            self.close()
-        elif not self.closed and not self._outdated:
-            await self.load(state)
+        await self._reloading.reload()
 
     def reload_soon(self) -> None:
         """As `reload`, without waiting for it. One that is under way reads once more."""
-        self._outdated = True
-        if self._reloading is None and not self.closed:
-            self.pause()  # at once: the memory of it is not to be sent from any more
-            self._reloading = asyncio.create_task(self._reload())
+        self._reloading.soon()
 
     async def drained(self) -> None:
         """Wait until nothing of this channel is in flight, or it is closed and nobody's business."""
@@ -169,7 +140,13 @@ class Owner:
 
     @property
     def may_send(self) -> bool:
-        return not self.closed and not self._paused and self.subscription.state == "active"
+        if self.closed or self._paused or self.subscription.state != "active":
+            return False
+        return self.route is None or self.route.may_send
+
+    @property
+    def on_bus(self) -> bool:
+        return self.route is not None and self.route.failover.on_bus
 
     def landed(self, runs: Collection[Run], answer: Answer, lanes: Lanes, fence: Fence) -> list[Verdict]:
         """A request has ended: its outcomes, one per event of its runs in order; what each run asks for."""
@@ -188,20 +165,40 @@ class Owner:
                 self.works.telemetry.deliveries.of(self.channel.subscription, outcome.kind).value += 1
         self.works.flusher.want(self, hurry=lanes.urgent)
         self.scanner.go()
+        if self.route is not None:
+            self.route.landed(answer)
         return verdicts
 
-    async def raise_epoch(self, at_least: int) -> None:
-        """A receiver has seen a newer epoch: raise ours above it, durably, before the next delivery."""
-        self.pause()
-        try:
-            self.fence = await self.works.store.channels.fence(self.fence, at_least=at_least)
-            self.heard = False
-        except Fenced:
-            await self.reload()
-        except (StoreBusy, StoreFull):
-            self.wake()  # the next delivery is told the same
-        finally:
-            self.proceed()
+    def answered(self, answer: AnswerDocument) -> Verdict:
+        """A receiver has answered over a bus, or for it; what it asks for beyond its lane.
+
+        An answer of another generation is dropped, and counts for nothing.
+        """
+        if self.closed or answer.generation != self.fence.generation:
+            return Verdict()
+        self.heard = (in_epoch := answer.epoch == self.fence.epoch) or self.heard
+        if self.route is not None:
+            self.route.answered(answer)
+        if answer.key is None:
+            return Verdict()
+        clock = self.works.clock
+        now, wall = clock.monotonic(), clock.now()
+        answered = self.lanes.answered(
+            answer, in_epoch=in_epoch, now=now, wall=wall, roll=self.works.random.random()
+        )
+        self.ledger.answered(answered, self.fence, now=now, wall=wall)
+        for _, outcome in answered.ended:
+            self.works.telemetry.deliveries.of(self.channel.subscription, outcome.kind).value += 1
+        self.works.flusher.want(self, hurry=self.lanes.urgent)
+        self.scanner.go()
+        self.wake()
+        return answered.verdict
+
+    def begin_epoch(self, fence: Fence) -> None:
+        """A new epoch of the same generation is on disk: what is sent from now on carries it."""
+        self.fence, self.heard = fence, False
+        chained = self.route is not None and self.route.publishes
+        self.lanes.bus.begin(self.works.clock.monotonic(), chained=chained)
 
     # -- the filter ----------------------------------------------------------------------------------------
 
@@ -234,7 +231,7 @@ class Owner:
 
     def to_flush(self, everything: bool) -> ChannelFlush | None:
         """What is to be stored now, or None; `flushed` takes the answer before this is called again."""
-        if self.closed or self._reloading is not None or not self.lanes.caught_up:
+        if self.closed or self._reloading.under_way or not self.lanes.caught_up:
             return None
         if not self.ledger.has(self.lanes) and self._adopting is None:
             return None
@@ -248,7 +245,7 @@ class Owner:
         """The answer to `to_flush`."""
         if isinstance(result, Fence):
             if result.epoch > self.fence.epoch:
-                self.fence, self.heard = result, False
+                self.begin_epoch(result)
             if self._flushing is not None:
                 self.sieve.add(self._flushing)
                 self._adopting = None
@@ -274,6 +271,8 @@ class Owner:
         self.lanes.demote(now, self.works.settings.slow_after_seconds)
         if passive:
             self.scanner.settle_up()
+        if self.route is not None:
+            self.route.steer()
         if self.ledger.has(self.lanes):
             self.works.flusher.want(self, hurry=self.lanes.urgent)
 
@@ -285,7 +284,7 @@ class Owner:
     def view(self) -> ChannelView:
         """The channel as it is now."""
         self.scanner.settle_up()
-        flights = frozenset(run.key for run in self.lanes.queues.flights)
+        flights = frozenset([*(run.key for run in self.lanes.queues.flights), *self.lanes.bus.window.keys])
         return ChannelView(
             self.channel,
             self.fence,
@@ -296,4 +295,5 @@ class Owner:
             flights,
             self.lanes.breaker.is_open,
             self.sieve.pending,
+            None if self.route is None else self.route.view(),
         )

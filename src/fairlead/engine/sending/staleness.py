@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from fairlead.engine.sending.owner import Owner
+from fairlead.errors import Fenced, StoreBusy, StoreFull
 
 
 async def catch_up(owner: Owner, told: tuple[int, int]) -> bool:
@@ -24,7 +25,19 @@ async def catch_up(owner: Owner, told: tuple[int, int]) -> bool:
         if told[0] > owner.fence.generation:
             return True
         if told > (owner.fence.generation, owner.fence.epoch):
-            await owner.raise_epoch(told[1] + 1)
+            await _raise_epoch(owner, told[1] + 1)
         return False
     finally:
         owner.proceed()
+
+
+async def _raise_epoch(owner: Owner, at_least: int) -> None:
+    """Durably, before the next delivery carries it."""
+    try:
+        async with owner.works.flusher.alone():  # a flush under way carries the fence before it
+            fence = await owner.works.store.channels.fence(owner.fence, at_least=at_least)
+            owner.begin_epoch(fence)
+    except Fenced:
+        await owner.reload()
+    except (StoreBusy, StoreFull):
+        owner.wake()  # the next delivery is told the same

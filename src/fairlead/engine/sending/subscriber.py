@@ -19,6 +19,9 @@ from fairlead.core.outcome import Outcome
 from fairlead.core.queues import Run
 from fairlead.core.settling import Verdict
 from fairlead.core.subscription import Subscription
+from fairlead.engine.sending.channel_route import ChannelRoute, needs_route
+from fairlead.engine.sending.confirming import confirmed
+from fairlead.engine.sending.links import Links
 from fairlead.engine.sending.owner import Owner
 from fairlead.engine.sending.parcels import chained, with_skips
 from fairlead.engine.sending.works import Works
@@ -50,6 +53,7 @@ class Subscriber:
         self.subscription = subscription
         self.owners: dict[int, Owner] = {}
         self.in_flight = 0
+        self.links = Links(works.bus, works.clock, self._steer)
         self._misfortune = misfortune
         self._turn: deque[Owner] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -66,20 +70,30 @@ class Subscriber:
     def add(self, owner: Owner) -> None:
         self.owners[owner.channel.partition] = owner
         self._turn.append(owner)
+        self.links.serve(self.subscription)
+        if needs_route(self.subscription):
+            owner.route = ChannelRoute(owner, self.links)
 
     def replace(self, subscription: Subscription) -> None:
         """Deliver to the sink and by the options of `subscription` from now on; its filter comes apart."""
+        anew = _way(subscription) != _way(self.subscription)
         self.subscription = subscription
         self._slow_until = 0.0
+        self.links.serve(subscription)
         for owner in self.owners.values():
             owner.subscription = subscription
             owner.lanes.reconfigure(subscription.options)
+            if anew and (owner.route is not None or needs_route(subscription)):
+                owner.route = owner.route or ChannelRoute(owner, self.links)
+                owner.route.replaced()
             owner.scanner.go()
+        self._steer()
         self.wake()
 
     def close(self) -> None:
         """Start nothing more."""
         self._closed = True
+        self.links.close()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -116,13 +130,35 @@ class Subscriber:
         while idle < len(self._turn) and self._has_budget(now):
             owner = self._turn[0]
             self._turn.rotate(-1)
-            runs = self._runs(owner, now) if owner.may_send else []
-            if runs:
+            if self._go_on(owner, now):
                 idle = 0
-                self._start(owner, runs, now)
             else:
                 idle += 1
         self._set_timer(now)
+
+    def _go_on(self, owner: Owner, now: float) -> bool:
+        """Start what one channel may start; whether there was anything."""
+        if not owner.may_send:
+            return False
+        if owner.route is not None and owner.route.publishes:
+            published = owner.route.publish(now)
+            self._spend(published, now)
+            return published > 0
+        runs = self._runs(owner, now)
+        if runs:
+            self._start(owner, runs, now)
+        return bool(runs)
+
+    def _spend(self, requests: int, now: float) -> None:
+        rate = self.subscription.options.rate_per_second
+        if rate is not None and requests:
+            self._rate_at = max(now, self._rate_at) + requests / rate
+
+    def _steer(self) -> None:
+        """The health of a link has changed, or the subscription."""
+        for owner in self.owners.values():
+            if owner.route is not None:
+                owner.route.steer()
 
     def _has_budget(self, now: float) -> bool:
         room = self.in_flight < self.subscription.options.concurrency
@@ -137,7 +173,7 @@ class Subscriber:
 
     def _runs(self, owner: Owner, now: float) -> list[Run]:
         batch = self.subscription.options.batch
-        if batch is None:
+        if batch is None or owner.on_bus:
             run = owner.lanes.next(now)
             return [] if run is None else [run]
         if not owner.lanes.queues.has_ready:
@@ -160,14 +196,13 @@ class Subscriber:
 
     def _start(self, owner: Owner, runs: list[Run], now: float) -> None:
         self.in_flight += 1
-        rate = self.subscription.options.rate_per_second
-        if rate is not None:
-            self._rate_at = max(now, self._rate_at) + 1.0 / rate
+        self._spend(1, now)
         self._tasks.add(asyncio.get_running_loop().create_task(self._deliver(owner, runs)))
 
     async def _deliver(self, owner: Owner, runs: list[Run]) -> None:
         subscription, lanes, fence = self.subscription, owner.lanes, owner.fence
-        target, batch = subscription.targets[fence.target], subscription.options.batch is not None
+        target = subscription.targets[fence.target]
+        batch = subscription.options.batch is not None and target.protocol == "HTTP"
         delivery = Delivery(subscription, target, fence, lanes.floor(), chained(runs), batch)
         try:
             if owner.skipped_keys:
@@ -184,7 +219,10 @@ class Subscriber:
 
     async def _send(self, delivery: Delivery) -> Answer:
         try:
-            answer = await self.works.sender.send(delivery)
+            if delivery.target.protocol == "AMQP":
+                answer = await confirmed(self.links, self.works.clock, delivery)
+            else:
+                answer = await self.works.sender.send(delivery)
         except Exception:  # a sender must not raise; if it does, the event is tried again, not lost
             _log.exception("a sender failed", extra={"subscription": delivery.subscription.id})
             answer = self._defect(delivery, "a defect in the relay; see its log")
@@ -202,6 +240,9 @@ class Subscriber:
         """Ask the library for an answer in the owner's present epoch, with an empty delivery."""
         subscription, fence, lanes = self.subscription, owner.fence, owner.lanes
         target = subscription.targets[fence.target]
+        if owner.route is not None and owner.route.publishes:
+            owner.route.ask()
+            return
         answer = await self._send(Delivery(subscription, target, fence, lanes.floor(), ()))
         owner.landed((), answer, lanes, fence)
         if answer.outcomes and answer.outcomes[0].kind == "stale":
@@ -244,3 +285,9 @@ class Subscriber:
         if dues:
             delay_seconds = max(min(dues), slowed_until) - now
             self._timer = asyncio.get_running_loop().call_later(max(delay_seconds, 0.001), self.wake)
+
+
+def _way(subscription: Subscription) -> tuple[object, ...]:
+    """What decides how events go out: when it changes, a channel begins with its first target anew."""
+    options = subscription.options
+    return subscription.targets, options.settles, options.receiver, options.failover

@@ -6,6 +6,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairlead.core.channel import ChannelId, Fence
+from fairlead.core.failover import FailoverState
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    """How a channel goes about its targets.
+
+    Attributes:
+        since: Unix seconds at which it entered `state`; `reason` says why.
+        switches: how often the target has changed since this node owns the channel.
+        unanswered: events that are under way on a bus.
+    """
+
+    state: FailoverState
+    reason: str
+    since: float
+    switches: int
+    unanswered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +36,7 @@ class ChannelView:
         in_flight_keys: the keys of which an event is under way.
         breaker_open: the target counts as down.
         pending_filter: a changed filter is not in force here yet.
+        route: None with one HTTP target.
     """
 
     channel: ChannelId
@@ -29,3 +48,4 @@ class ChannelView:
     in_flight_keys: frozenset[str]
     breaker_open: bool
     pending_filter: bool
+    route: RouteView | None = None

@@ -10,7 +10,7 @@ from fairlead.core.channel import ChannelId
 from fairlead.engine.revisions import Revisions
 from fairlead.engine.sending.flusher import Flusher
 from fairlead.engine.settings import EngineSettings
-from fairlead.ports import Clock, Sender, Store
+from fairlead.ports import Bus, Clock, Sender, Store
 from fairlead.telemetry import Telemetry
 
 
@@ -20,6 +20,7 @@ class Works:
 
     Attributes:
         damage: channels that cannot be read, and why; for people.
+        bus: the way to brokers, if there is one.
     """
 
     store: Store
@@ -31,3 +32,4 @@ class Works:
     revisions: Revisions
     flusher: Flusher
     damage: dict[ChannelId, str]
+    bus: Bus | None = None

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers to deliveries on a bus come in, by the reply queue or by a call (design, section 6; interface, 8).
+
+The signature is the login: an answer settles events, so whoever could forge one could make them disappear.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fairlead.core.answer import AnswerDocument, parse_answers
+from fairlead.core.json_text import check_value
+from fairlead.core.signature import TOLERANCE_SECONDS, verify
+from fairlead.core.subscription import Subscription
+from fairlead.errors import Fault, InvalidRequest, Problem, Unauthenticated
+from fairlead.ports import Clock
+
+if TYPE_CHECKING:
+    from fairlead.engine.sending.dispatcher import Dispatcher
+
+PREFIX = "ack_"
+MOST_ANSWERS = 1000
+SCHEME = {"WWW-Authenticate": "StandardWebhooks"}
+
+_log = logging.getLogger(__name__)
+
+
+class Answers:
+    """Takes the receiver library's answers and hands them to the channels' owners."""
+
+    def __init__(self, dispatcher: Dispatcher, clock: Clock) -> None:
+        self._dispatcher = dispatcher
+        self._clock = clock
+
+    def expects(self, subscription_id: str) -> bool:
+        """Whether there is a subscription of that id whose receiver could sign an answer."""
+        return bool(self._secrets(subscription_id))
+
+    def take(
+        self,
+        subscription_id: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        tolerance_seconds: float = TOLERANCE_SECONDS,
+    ) -> None:
+        """Verify one answer, or an array of them, and let it settle what it lists; never blocks.
+
+        Args:
+            headers: the `webhook-…` headers; names in lower case.
+            tolerance_seconds: how old the signature may be; queues may keep an answer for long.
+
+        Raises:
+            Unauthenticated: no such subscription, or not signed by its receiver: which is not told.
+            MalformedJson, InvalidRequest: signed, and not answers of this subscription.
+        """
+        secrets = self._secrets(subscription_id)
+        if not secrets:
+            raise unsigned(subscription_id)
+        try:
+            verify(secrets, headers, body, self._clock.now(), tolerance_seconds)
+        except Unauthenticated as error:
+            error.headers.setdefault("WWW-Authenticate", SCHEME["WWW-Authenticate"])
+            raise
+        if not headers["webhook-id"].startswith(PREFIX):
+            fault = Fault(header="webhook-id", detail=f"must begin with {PREFIX}")
+            raise Unauthenticated("the webhook-id is not one of an answer", faults=[fault], headers=SCHEME)
+        for answer in _answers(body, subscription_id):
+            self._dispatcher.answered(answer)
+
+    async def take_from_queue(self, headers: Mapping[str, str], body: bytes) -> None:
+        """As `take`, of the subscription that the answer itself names; what is wrong is put in the log."""
+        try:
+            self.take(_subscription_of(body), headers, body, tolerance_seconds=inf)
+        except Problem as problem:
+            extra = {"webhook_id": headers.get("webhook-id"), "detail": problem.detail}
+            _log.warning("a message on the reply queue is no answer", extra=extra)
+
+    def _secrets(self, subscription_id: str) -> tuple[str, ...]:
+        """Only what is shared signs answers: of an asymmetric pair the receiver has the public half."""
+        serving = self._dispatcher.serving(subscription_id)
+        return () if serving is None else answer_secrets(serving.subscription, self._clock.now())
+
+
+def answer_secrets(subscription: Subscription, now: float) -> tuple[str, ...]:
+    """The secrets that may sign a subscription's answers at `now` (Unix seconds)."""
+    secrets = subscription.secrets
+    shared = (*secrets.in_force(now), secrets.answer or "")
+    return tuple(secret for secret in shared if secret.startswith("whsec_"))
+
+
+def unsigned(subscription_id: str) -> Unauthenticated:
+    """The refusal that does not tell whether there is such a subscription."""
+    return Unauthenticated(
+        f"the request is not signed by the receiver of {subscription_id!r}", headers=SCHEME
+    )
+
+
+class _Named(msgspec.Struct):
+    subscription: str
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+def _subscription_of(body: bytes) -> str:
+    try:
+        return _named.decode(body).subscription
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"not an answer: {error}") from error
+
+
+def _answers(body: bytes, subscription_id: str) -> Sequence[AnswerDocument]:
+    check_value(body, "")
+    answers = parse_answers(body)
+    if len(answers) > MOST_ANSWERS:
+        raise InvalidRequest(f"{len(answers)} answers at once; at most {MOST_ANSWERS} are taken")
+    for at, answer in enumerate(answers):
+        if answer.subscription != subscription_id:
+            detail = f"must be {subscription_id!r}, as in the path"
+            fault = Fault(index=at, pointer="/subscription", detail=detail)
+            raise InvalidRequest("an answer is of another subscription", faults=[fault])
+    return answers

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One channel's way to its receivers where there is a choice, or a bus (design, section 6).
+
+What to do is decided in `core/failover`; here are its senses and hands: links, confirms, answers and the
+breaker tell it how the targets are, and a switch that it wants is committed before anything goes by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fairlead.core.answer import AnswerDocument
+from fairlead.core.failover import Failover, Switch
+from fairlead.core.subscription import Subscription
+from fairlead.core.target_health import Transport
+from fairlead.core.window import Sent
+from fairlead.engine.sending.links import Links
+from fairlead.engine.sending.parcels import with_skips
+from fairlead.engine.sending.views import RouteView
+from fairlead.errors import Fenced, LeaseLost, StoreBusy, StoreError, StoreFailed, StoreFull
+from fairlead.ports import Answer, Delivery, Parcel, Published
+
+if TYPE_CHECKING:
+    from fairlead.engine.sending.owner import Owner
+
+AT_ONCE = 64
+"""So many events are published before others have their turn."""
+
+_log = logging.getLogger(__name__)
+
+
+def needs_route(subscription: Subscription) -> bool:
+    """Whether a subscription's channels have anything to choose, or a bus to watch."""
+    return len(subscription.targets) > 1 or subscription.targets[0].protocol == "AMQP"
+
+
+class ChannelRoute:
+    """Steers one channel. Every method is for the event loop's thread and does not block it."""
+
+    def __init__(self, owner: Owner, links: Links) -> None:
+        self._owner = owner
+        self._links = links
+        self._switching = False
+        self._busy = False
+        self._draining = False  # a receiver without the chain gets nothing new before the old has ended
+        self._asked_at = float("-inf")
+        self._heard_at = owner.works.clock.monotonic()
+        self.failover = self._new_failover(owner.subscription)
+
+    def _new_failover(self, subscription: Subscription) -> Failover:
+        transports: list[Transport] = [
+            "amqp" if target.protocol == "AMQP" else "http" for target in subscription.targets
+        ]
+        options, works = subscription.options, self._owner.works
+        confirms = options.settles == "confirm"
+        failover = Failover(
+            transports,
+            min(self._owner.fence.target, len(transports) - 1),
+            works.settings.failover,
+            proves=not confirms,
+            policy=options.failover if confirms else "switch",
+            now=works.clock.monotonic(),
+        )
+        self._owner.lanes.bus.chain(chained=failover.on_bus and not confirms)
+        return failover
+
+    # -- what the channel may do ---------------------------------------------------------------------------
+
+    @property
+    def may_send(self) -> bool:
+        """Whether events may go out at this moment."""
+        return self.failover.may_send and not (self._switching or self._draining or self._busy)
+
+    @property
+    def publishes(self) -> bool:
+        """Whether events go over a bus whose receivers answer; else each is one request, or one confirm."""
+        return self.failover.on_bus and self._owner.subscription.options.settles == "applied"
+
+    @property
+    def _chains(self) -> bool:
+        return self._owner.subscription.options.receiver == "library"
+
+    # -- the senses ----------------------------------------------------------------------------------------
+
+    def replaced(self) -> None:
+        """The subscription's targets have changed: begin with the first one, under a new epoch."""
+        self.failover = self._new_failover(self._owner.subscription)
+        self._switch(Switch(0, "the targets were changed"))
+
+    def loaded(self) -> None:
+        """The channel was read anew; it goes on with the target that the store names."""
+        if self.failover.target != self._owner.fence.target:
+            self.failover = self._new_failover(self._owner.subscription)
+        publishes = self.publishes
+        self._owner.lanes.bus.chain(chained=publishes)
+
+    def steer(self) -> None:
+        """Look around and act: called when something may have changed, and now and then."""
+        owner, failover = self._owner, self.failover
+        if owner.closed or owner.subscription.state != "active":
+            return
+        now = owner.works.clock.monotonic()
+        for place, target in enumerate(owner.subscription.targets):
+            if target.protocol == "AMQP":
+                health = self._links.health(place)
+                failover.link(place, health.up, health.detail, now)
+        self._look(now)
+        for place in failover.probes_due(now):
+            self._probe(place)
+        if failover.wants_depth:
+            owner.keep(asyncio.get_running_loop().create_task(self._look_into_queue()))
+        lanes = owner.lanes
+        drained = not lanes.queues.flights and not len(lanes.bus.window)
+        switch = None if self._switching else failover.decide(now, drained=drained)
+        self._draining = switch is not None and not self._chains and not drained
+        if switch is not None and not self._draining:
+            self._switch(switch)
+        owner.wake()
+
+    def _look(self, now: float) -> None:
+        """What only time shows: late confirms, silence; and the breaker."""
+        owner, failover = self._owner, self.failover
+        if not failover.on_bus:
+            breaker = owner.lanes.breaker
+            failover.breaker(breaker.is_open, "the target does not answer", now)
+        elif failover.state in ("bus", "drain"):
+            window, rules = owner.lanes.bus.window, owner.works.settings.failover
+            late, oldest = window.oldest_unconfirmed, window.oldest
+            silence_seconds = owner.subscription.options.timeout_seconds
+            if late is not None and now >= late + rules.confirm_late_seconds:
+                failover.trouble("the broker does not confirm what it was given", now)
+            elif oldest is not None and now >= max(oldest, self._heard_at) + silence_seconds:
+                failover.trouble(f"no receiver has answered for {silence_seconds:g} s", now)
+            else:
+                owner.lanes.bus.give_up(now, silence_seconds)
+
+    def answered(self, answer: AnswerDocument) -> None:
+        """A receiver has answered over a bus, in the present generation."""
+        if answer.epoch != self._owner.fence.epoch:
+            return
+        self._heard_at = now = self._owner.works.clock.monotonic()
+        self.failover.answered(now)
+        if self.failover.state == "suspect":
+            self.steer()
+
+    # -- the hands -----------------------------------------------------------------------------------------
+
+    def publish(self, now: float) -> int:
+        """Publish what may be published, at most `AT_ONCE` events; how many."""
+        owner = self._owner
+        target = owner.fence.target
+        link, lanes = self._links.get(target), owner.lanes
+        published = 0
+        while link is not None and published < AT_ONCE and owner.may_send:
+            sent = lanes.next_to_publish(now)
+            if sent is None:
+                break
+            published += 1
+            delivery = self._delivery(sent)
+            if sent.prev == 0 and sent.entry.key in owner.skipped_keys:
+                self._busy = True
+                owner.keep(asyncio.get_running_loop().create_task(self._publish_with_skips(sent, delivery)))
+            else:
+                link.publish(delivery, partial(self._published, sent))
+        return published
+
+    def _delivery(self, sent: Sent) -> Delivery:
+        owner = self._owner
+        return Delivery(
+            owner.subscription,
+            owner.subscription.targets[owner.fence.target],
+            owner.fence,
+            owner.lanes.floor(),
+            (Parcel(sent.entry, sent.prev),),
+            seq=sent.seq,
+        )
+
+    async def _publish_with_skips(self, sent: Sent, delivery: Delivery) -> None:
+        """As `publish`, for an event before which some were skipped: the store says which."""
+        owner = self._owner
+        try:
+            parcels = await with_skips(owner, delivery.parcels)
+            delivery = Delivery(
+                delivery.subscription, delivery.target, delivery.fence, delivery.floor, parcels, seq=sent.seq
+            )
+        except StoreError as failure:
+            _log.error("skips cannot be read", extra={"channel": owner.channel, "detail": str(failure)})
+        finally:
+            self._busy = False
+        link = self._links.get(owner.fence.target)
+        if link is not None and owner.lanes.bus.window.is_present(sent) and delivery.fence == owner.fence:
+            link.publish(delivery, partial(self._published, sent))
+        owner.wake()
+
+    def _published(self, sent: Sent, result: Published) -> None:
+        window = self._owner.lanes.bus.window
+        if result.kind == "confirmed":
+            window.confirm(sent)
+        elif window.is_present(sent):
+            self.failover.trouble(result.detail, self._owner.works.clock.monotonic())
+            self.steer()
+
+    def ask(self) -> None:
+        """Ask for an answer in the present epoch over the bus in use, unless one is due anyway."""
+        works = self._owner.works
+        now, gap_seconds = works.clock.monotonic(), works.settings.slow_after_seconds
+        if not len(self._owner.lanes.bus.window) and now >= self._asked_at + gap_seconds:
+            self._asked_at = now
+            self._probe(self.failover.target)
+
+    def _probe(self, place: int) -> None:
+        """Ask for an answer with an empty delivery of the present epoch."""
+        owner, link = self._owner, self._links.get(place)
+        if link is not None:
+            subscription = owner.subscription
+            target = subscription.targets[place]
+            link.publish(Delivery(subscription, target, owner.fence, owner.lanes.floor(), ()), _unheard)
+
+    def landed(self, answer: Answer) -> None:
+        """Something in flight has ended: a drain may be over, the breaker open, a confirm missing."""
+        if self.failover.on_bus and answer.outcomes and answer.outcomes[0].kind == "unavailable":
+            self.failover.trouble(answer.outcomes[0].detail, self._owner.works.clock.monotonic())
+        if self._draining or self.failover.state != "rest" or self._owner.lanes.breaker.is_open:
+            self.steer()
+
+    async def _look_into_queue(self) -> None:
+        link = self._links.get(self.failover.target)
+        if link is not None and await link.depth(self._owner.channel.partition) == 0:
+            self.failover.queue_is_empty()
+
+    def view(self) -> RouteView:
+        """How it is now."""
+        failover, clock = self.failover, self._owner.works.clock
+        since = clock.now() - (clock.monotonic() - failover.since)
+        unanswered = len(self._owner.lanes.bus.window)
+        return RouteView(failover.state, failover.reason, since, failover.switches, unanswered)
+
+    async def waiting_at_broker(self) -> int:
+        """How many messages wait in the queues of the channel's AMQP targets, as far as can be known."""
+        depths = []
+        for place, target in enumerate(self._owner.subscription.targets):
+            link = self._links.get(place) if target.protocol == "AMQP" else None
+            if link is not None:
+                depths.append(await link.depth(self._owner.channel.partition))
+        return sum(depth or 0 for depth in depths)
+
+    # -- a switch ------------------------------------------------------------------------------------------
+
+    def _switch(self, switch: Switch) -> None:
+        self._switching = True
+        self._owner.keep(asyncio.get_running_loop().create_task(self._carry_out(switch)))
+
+    async def _carry_out(self, switch: Switch) -> None:
+        """Commit the fence, and only then go by it."""
+        owner, works = self._owner, self._owner.works
+        try:
+            async with works.flusher.alone():  # a flush under way carries the fence before it
+                before = owner.fence
+                fence = await works.store.channels.fence(
+                    before, target=switch.target, reason=switch.reason
+                )
+                self.failover.arrived(switch, works.clock.monotonic())
+                owner.begin_epoch(fence)
+                owner.lanes.breaker.reset()
+        except Fenced:
+            owner.reload_soon()
+        except LeaseLost:
+            owner.close()
+        except (StoreBusy, StoreFull, StoreFailed):
+            return  # it is wanted again at the next look, if there is one
+        else:
+            self._arrived(switch, before.target)
+        finally:
+            self._switching = False
+            owner.wake()
+
+    def _arrived(self, switch: Switch, before: int) -> None:
+        owner, works = self._owner, self._owner.works
+        self._heard_at = works.clock.monotonic()
+        if switch.target != before:
+            works.telemetry.switches.value += 1
+            extra = {"channel": owner.channel, "target": switch.target, "reason": switch.reason}
+            _log.warning("a channel goes on over another target", extra=extra)
+
+
+def _unheard(result: Published) -> None:
+    """What the broker says of a probe shows nothing: wanted is a receiver's answer."""

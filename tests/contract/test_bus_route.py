@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine on a bus and between a bus and REST, in virtual time (design, section 6, "Relay")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from fairlead.core.answer import AnswerDocument
+from fairlead.core.outcome import Outcome
+from fairlead.core.subscription import DeliveryOptions, Target
+from fairlead.engine.settings import EngineSettings
+from fairlead.ports import Delivery, Published
+from tests.contract.bus_scene import HandBus, answer_to
+from tests.contract.dispatcher_scene import Scene, play
+
+pytestmark = pytest.mark.may_block("the simulated loop runs the store's writer itself")
+
+BUS = Target("amqps://mq.example/vh", protocol="AMQP", settings={"shards": 1})
+REST = Target("https://console.example/hook")
+LIBRARY = DeliveryOptions(receiver="library", settles="applied")
+
+
+def on_bus(scenario: Callable[[Scene, HandBus], Coroutine[Any, Any, None]], **options: Any) -> None:
+    made: list[HandBus] = []
+
+    def bus(loop: Any) -> HandBus:
+        made.append(HandBus(loop))
+        return made[0]
+
+    async def run(scene: Scene) -> None:
+        await scenario(scene, made[0])
+
+    play(run, EngineSettings(**options), bus)
+
+
+async def answer(scene: Scene, *deliveries: Delivery, result: Any = "applied") -> None:
+    for delivery in deliveries:
+        await say(scene, answer_to(delivery, result))
+
+
+async def say(scene: Scene, document: AnswerDocument) -> None:
+    async def inside() -> None:
+        scene.dispatcher.answered(document)
+
+    await scene.inside(inside())
+
+
+def places(deliveries: list[Delivery]) -> list[tuple[str, int, int]]:
+    """Subject, number of the event, and whether it hangs on another (`prev`)."""
+    found = []
+    for one in deliveries:
+        parcel = one.parcels[0]
+        event = parcel.entry.event
+        found.append((event.subject or "", int(event.id.removeprefix("a-")), parcel.prev))
+    return found
+
+
+def test_several_events_of_a_key_are_under_way_and_chained() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS,), options=LIBRARY)
+        (one, two, other) = await scene.publish("k1", "k1", "k2")
+        await scene.until(lambda: len(bus.events) == 3)
+        first = one.entry.position
+        assert (("k1", 1, 0) in places(bus.events))
+        assert (("k1", 2, first) in places(bus.events))
+        by_channel = {(one.fence.channel.partition, one.seq) for one in bus.events}
+        assert len(by_channel) == 3, "flseq counts per channel"
+        await answer(scene, *bus.events)
+        await scene.until_settled()
+        assert two.entry.position > first
+        assert other.entry.key != one.entry.key
+
+    on_bus(scenario)
+
+
+def test_a_confirm_settles_nothing() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS,), options=LIBRARY)
+        await scene.publish("k1")
+        await scene.until(lambda: len(bus.events) == 1)
+        await scene.crash()
+        await scene.until(lambda: len(bus.events) == 2)
+        earlier, later = bus.events
+        assert later.fence.epoch > earlier.fence.epoch
+        await answer(scene, later)
+        await scene.until_settled()
+
+    on_bus(scenario)
+
+
+def test_an_answer_of_an_older_epoch_settles_and_one_of_an_older_generation_does_not() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS,), options=LIBRARY)
+        await scene.publish("k1", "k1")
+        await scene.until(lambda: len(bus.events) == 2)
+        old = bus.events[0]
+        generation = old.fence.generation
+        stale = answer_to(bus.events[1])
+        await say(scene, AnswerDocument(**{**_members(stale), "generation": generation - 1}))
+        bus.turn(up=False)
+        bus.turn(up=True)
+        await scene.until(lambda: len(bus.events) == 4)
+        assert places(bus.events[2:]) == places(bus.events[:2]), "everything unsettled is published again"
+        await say(scene, stale)
+        await scene.until_settled()
+
+    on_bus(scenario)
+
+
+def _members(answer: AnswerDocument) -> dict[str, Any]:
+    return {name: getattr(answer, name) for name in answer.__struct_fields__}
+
+
+def test_the_bus_fails_rest_takes_over_in_order_and_the_bus_comes_back() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS, REST), options=LIBRARY)
+        await scene.publish("k1", "k1")
+        await scene.until(lambda: len(bus.events) == 2)
+        epoch = bus.events[0].fence.epoch
+        bus.turn(up=False)
+        await scene.until_took(2)
+        assert scene.sink.numbers("k1") == [1, 2]
+        assert all(one.fence.epoch > epoch for one in scene.sink.deliveries)
+        await scene.until_settled()
+        bus.turn(up=True)
+        await scene.until(lambda: any(not one.parcels for one in bus.published), "a probe")
+        probes = [one for one in bus.published if not one.parcels]
+        await answer(scene, *probes)
+        await scene.until(lambda: all(view.fence.target == 0 for view in scene.dispatcher.views("console")))
+        await scene.publish("k1")
+        await scene.until(lambda: len(bus.events) == 3)
+        await answer(scene, bus.events[2])
+        await scene.until_settled()
+        views = scene.dispatcher.views("console")
+        assert all(view.route is not None and view.route.switches == 2 for view in views)
+
+    on_bus(scenario)
+
+
+def test_silence_on_the_bus_makes_it_suspect_and_rest_goes_on() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS, REST), options=LIBRARY)
+        await scene.publish("k1")
+        await scene.until_took(1)
+        assert len(bus.events) == 1
+        assert 15 <= scene.loop.time() <= 25, "the subscription's timeout, and the suspicion"
+
+    on_bus(scenario)
+
+
+def test_without_another_target_silence_is_said_and_nothing_is_published_again_and_again() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS,), options=LIBRARY)
+        await scene.publish("k1", "k1", "k1")
+        await scene.until(lambda: len(bus.events) == 3)
+        await scene.until(lambda: scene.loop.time() > 120)
+        assert len(bus.events) == 3
+        owned = [view for view in scene.dispatcher.views("console") if view.open_positions]
+        (view,) = owned
+        assert view.route is not None
+        assert view.route.state == "suspect"
+        assert "answered" in view.route.reason
+        await answer(scene, *bus.events)
+        await scene.until_settled()
+
+    on_bus(scenario)
+
+
+def test_a_failed_event_holds_its_lane_and_never_moves_the_channel() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS, REST), options=LIBRARY)
+        await scene.publish("k1", "k1", "k2")
+        await scene.until(lambda: len(bus.events) == 3)
+        failing = next(one for one in bus.events if places([one])[0][:2] == ("k1", 1))
+        chained = next(one for one in bus.events if places([one])[0][:2] == ("k1", 2))
+        await answer(scene, failing, result="failed")
+        await answer(scene, chained, result="chain")
+        await answer(scene, next(one for one in bus.events if places([one])[0][0] == "k2"))
+        held = await scene.until_stored("k1", "held")
+        assert held is not None
+        assert held.attempt == 1
+        assert held.last is not None
+        assert held.last.kind == "unavailable"
+        assert held.last.status is None
+        await scene.until(lambda: len(bus.events) == 4, "the head again, alone")
+        assert places(bus.events[3:]) == [("k1", 1, 0)]
+        await answer(scene, bus.events[3])
+        await scene.until(lambda: len(bus.events) == 5)
+        await answer(scene, bus.events[4])
+        await scene.until_settled()
+        assert not scene.sink.deliveries, "no event moves the channel"
+
+    on_bus(scenario)
+
+
+def test_a_rejected_event_is_parked_at_once() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS,), options=LIBRARY)
+        await scene.publish("k1", "k1")
+        await scene.until(lambda: len(bus.events) == 2)
+        await answer(scene, bus.events[0], result="rejected")
+        parked = await scene.until_stored("k1", "parked")
+        assert parked is not None
+        assert parked.last is not None
+        assert parked.last.kind == "rejected"
+
+    on_bus(scenario)
+
+
+def test_a_lost_message_is_sent_again_when_its_successor_is_out_of_chain() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS,), options=LIBRARY)
+        await scene.publish("k1", "k1")
+        await scene.until(lambda: len(bus.events) == 2)
+        await answer(scene, bus.events[1], result="chain")
+        await scene.until(lambda: len(bus.events) == 4)
+        assert places(bus.events[2:]) == places(bus.events[:2])
+        await answer(scene, *bus.events[2:])
+        await scene.until_settled()
+
+    on_bus(scenario)
+
+
+def test_the_window_bounds_what_is_under_way() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS,), options=LIBRARY)
+        await scene.publish(*["k1"] * 10)
+        await scene.until(lambda: len(bus.events) == 4)
+        await answer(scene, bus.events[0])
+        await scene.until(lambda: len(bus.events) == 5)
+        while len(bus.events) < 10:
+            seen = len(bus.events)
+            await answer(scene, bus.events[-1])
+            await scene.until(lambda seen=seen: len(bus.events) > seen)  # type: ignore[misc]
+        await answer(scene, *bus.events)
+        await scene.until_settled()
+
+    on_bus(scenario, window=4)
+
+
+def test_no_queue_makes_the_bus_suspect_and_the_reason_is_shown() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS, REST), options=LIBRARY)
+        bus.result = Published("unroutable", "no queue is bound to routing key console")
+        await scene.publish("k1")
+        await scene.until_took(1)
+        views = [view for view in scene.dispatcher.views("console") if view.fence.target == 1]
+        (view,) = views
+        assert view.route is not None
+        assert view.route.reason == "no queue is bound to routing key console"
+
+    on_bus(scenario)
+
+
+def test_where_the_confirm_settles_a_plain_consumer_needs_no_answer() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS,), options=DeliveryOptions(settles="confirm"))
+        await scene.publish("k1", "k1", "k2")
+        await scene.until_settled()
+        assert [one for one in places(bus.events) if one[0] == "k1"] == [("k1", 1, 0), ("k1", 2, 0)]
+
+    on_bus(scenario)
+
+
+def test_with_failover_off_a_confirm_channel_waits_for_its_bus() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        options = DeliveryOptions(settles="confirm", failover="off")
+        await scene.subscribe(targets=(BUS, REST), options=options)
+        bus.turn(up=False)
+        await scene.publish("k1")
+        await scene.until(lambda: scene.loop.time() > 60)
+        assert not scene.sink.deliveries
+        bus.turn(up=True)
+        await scene.until_settled()
+        assert [number for _, number, _ in places(bus.events)] == [1]
+
+    on_bus(scenario)
+
+
+def test_with_failover_switch_a_confirm_channel_goes_over_at_once() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        options = DeliveryOptions(settles="confirm", failover="switch")
+        await scene.subscribe(targets=(BUS, REST), options=options)
+        bus.turn(up=False)
+        await scene.publish("k1", "k1")
+        await scene.until_took(2)
+
+    on_bus(scenario)
+
+
+def test_of_two_rest_targets_the_second_takes_over_when_the_first_is_down() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        second = Target("https://other.example/hook")
+        await scene.subscribe(targets=(REST, second))
+        down = Outcome("unavailable", 503, "answered 503")
+        scene.sink.down["console"] = down
+        await scene.publish(*[f"k{number}" for number in range(12)])
+        await scene.until(lambda: any(one.target == second for one in scene.sink.deliveries))
+        scene.sink.down.clear()
+        await scene.until_settled()
+
+    on_bus(scenario)
+
+
+def test_a_put_that_changes_the_targets_begins_with_the_first() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS, REST), options=LIBRARY)
+        bus.turn(up=False)
+        await scene.publish("k1")
+        await scene.until_took(1)
+        other = Target("amqps://other.example/vh", protocol="AMQP", settings={"shards": 1})
+        await scene.subscribe(targets=(other,), options=LIBRARY)
+        assert [link.target for link in bus.links] == [other]
+        bus.turn(up=True)
+        await scene.publish("k1")
+        await scene.until(lambda: len(bus.events) == 1)
+        await answer(scene, *bus.events)
+        await scene.until_settled()
+
+    on_bus(scenario)
