@@ -266,5 +266,6 @@ class Failover:
             self._return_seconds = self._rules.return_after_seconds
         else:
             self._return_seconds = min(2 * self._return_seconds, self._rules.return_max_seconds)
-        self._health.left(left, now, self._return_seconds)
+        if self.state != "drain":  # it was left because it failed, not for a better one
+            self._health.left(left, now, self._return_seconds)
         self._recoveries.clear()
