@@ -40,7 +40,7 @@ class Steered:
         switch = self.failover.decide(self.now, drained=drained)
         if switch is not None:
             self.failover.arrived(switch, self.now)
-            self.went.append(tuple(switch))
+            self.went.append((switch.target, switch.reason))
 
     def wait(self, seconds: float, *, drained: bool = True) -> None:
         """Time passes; the engine looks twice a second."""
