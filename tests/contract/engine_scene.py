@@ -121,7 +121,7 @@ class StillDispatcher:
     def views(self, id: str) -> list[View]:
         return self.seen.get(id, [])
 
-    async def waiting_at_broker(self, channel: ChannelId) -> int:
+    async def at_broker(self, id: str, partition: int | None = None) -> int:
         return 0
 
     def rates(self, id: str) -> float:

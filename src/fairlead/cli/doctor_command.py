@@ -179,6 +179,7 @@ def _standing(caller: Caller, item: dict[str, Any]) -> Iterator[Finding]:
     for damage in status.get("damage", ()):
         what = f"partition {damage['partition']} stands still: {damage['detail']}"
         yield Finding(check, "wrong", what, "stop the relay, then: fairlead store check; restore a backup")
+    yield from _routes(item)
     if status["state"] != "active" or not status["lag_events"]:
         return
     channels = caller.api.call("GET", path_of("subscriptions", name, "channels")).document()["items"]
@@ -190,6 +191,22 @@ def _standing(caller: Caller, item: dict[str, Any]) -> Iterator[Finding]:
         events, oldest = output.counted(status["lag_events"], "event"), age(status["lag_seconds"])
         remedy = "is the receiver up, and fast enough? see: fairlead status"
         yield Finding(check, "warning", f"{events} behind, the oldest {oldest} old; {because}", remedy)
+
+
+def _routes(item: dict[str, Any]) -> Iterator[Finding]:
+    """Its channels that do not deliver over their first target, or over none."""
+    name, status = item["id"], item["status"]
+    for route in status.get("routes") or ():
+        channels = output.counted(route["channels"], "channel")
+        since = f"since {output.when(route['since'])}: {route['reason']}"
+        check = f"subscription {name}"
+        if route["state"] in ("suspect", "waiting"):
+            remedy = f"mend that; it is tried again by itself, events are kept; see: fairlead status {name}"
+            yield Finding(check, "wrong", f"{channels} {route['state']} {since}", remedy)
+        elif route["target"] > 0:
+            over = f"{channels} of it on target {route['target']} ({route['transport']}) {since}"
+            remedy = f"it returns by itself once {item['sink']} is well; see: fairlead status {name}"
+            yield Finding(check, "warning", over, remedy)
 
 
 def _lanes(item: dict[str, Any]) -> Iterator[Finding]:

@@ -9,15 +9,24 @@ from typing import Any
 import click
 
 from fairlead.cli import output
+from fairlead.cli.api import path_of
 from fairlead.cli.calling import PAGE, Caller, calls_api
 
 COLUMNS = ("subscription", "state", "rate/s", "lag", "oldest", "held", "parked", "skipped", "last error")
 
 
+ROUTE_COLUMNS = ("partition", "target", "transport", "state", "since", "switches", "unanswered", "at broker")
+
+
 @click.command("status")
+@click.argument("name", required=False)
 @calls_api
-def command(caller: Caller) -> None:
-    """Show per subscription its state, rate, lag, held and parked lanes and its last error."""
+def command(caller: Caller, name: str | None) -> None:
+    """Show per subscription its state, rate, lag, held and parked lanes and its last error; of one that is
+    NAMEd, each channel: over which target it delivers, since when and why."""
+    if name is not None:
+        _channels(caller, name)
+        return
     reply = caller.api.call("GET", "/subscriptions", query={"limit": PAGE})
     page = reply.document()
     if caller.as_json and page["next"] is None:
@@ -27,9 +36,10 @@ def command(caller: Caller) -> None:
         output.document({"items": list(caller.items("/subscriptions")), "next": None})
         return
     items = page["items"] if page["next"] is None else list(caller.items("/subscriptions"))
+    routed = any(item["status"].get("routes") for item in items)
     output.table(
-        COLUMNS,
-        [row(item) for item in items],
+        (*COLUMNS, "route") if routed else COLUMNS,
+        [[*row(item), route(item)] if routed else row(item) for item in items],
         empty="no subscription yet; add one with: fairlead subscriptions add NAME --sink URL",
     )
 
@@ -50,6 +60,37 @@ def row(item: dict[str, Any]) -> list[object]:
         status["skipped_events"],
         last_error(status.get("last_error")),
     ]
+
+
+def _channels(caller: Caller, name: str) -> None:
+    reply = caller.api.call("GET", path_of("subscriptions", name, "channels"))
+    if caller.as_json:
+        output.document(reply.body)
+        return
+    rows = [
+        [
+            one["partition"],
+            one["target"],
+            one["transport"],
+            one["state"] + (f" ({one['reason']})" if one["reason"] else ""),
+            output.when(one["since"]) if one["since"] else None,
+            one["switches"],
+            one["unanswered"],
+            one["at_broker"],
+        ]
+        for one in reply.document()["items"]
+    ]
+    output.table(ROUTE_COLUMNS, rows, empty="no channel")
+
+
+def route(item: dict[str, Any]) -> str | None:
+    """Over what a subscription's channels deliver, and why where that is not their first target."""
+    told = []
+    for one in item["status"].get("routes") or ():
+        usual = one["target"] == 0 and one["state"] in ("bus", "rest")
+        why = "" if usual else f" since {output.when(one['since'])}: {one['reason']}"
+        told.append(f"{one['channels']} {one['state']}{why}")
+    return ", ".join(told) or None
 
 
 def last_error(error: dict[str, Any] | None) -> str | None:

@@ -15,6 +15,7 @@ from fairlead.core.subscription import Subscription
 from fairlead.engine.commands.lane_reading import Span, head_and_count
 from fairlead.engine.pages import Number, Page, from_cursor, to_cursor
 from fairlead.engine.permissions import ANY, reads_all, require
+from fairlead.engine.queries.routes import transport_of
 from fairlead.engine.revisions import Revisions, Wants
 from fairlead.engine.sending.views import ChannelView
 from fairlead.errors import NotFound
@@ -124,7 +125,7 @@ class LaneQueries:
         items = []
         for partition in range(self._store.log.partitions):
             state = await self._state(ChannelId(id, partition))
-            at_broker = await self._dispatcher.waiting_at_broker(state.fence.channel)
+            at_broker = await self._dispatcher.at_broker(id, partition)
             items.append(_channel(subscription, state, views.get(partition), at_broker))
         return Page(items)
 
@@ -232,7 +233,7 @@ def _channel(
     subscription: Subscription, state: ChannelState, view: ChannelView | None, at_broker: int
 ) -> Item:
     fence = state.fence
-    transport = subscription.targets[min(fence.target, len(subscription.targets) - 1)].protocol.lower()
+    transport = transport_of(subscription, fence.target)
     route = None if view is None else view.route
     is_open = view is not None and view.breaker_open
     shown = "bus" if transport == "amqp" else "rest"

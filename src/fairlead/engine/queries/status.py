@@ -13,6 +13,8 @@ from fairlead.core.signature import public_key
 from fairlead.core.subscription import Subscription
 from fairlead.engine.permissions import may_see
 from fairlead.engine.queries.lag import Lag, lag_of
+from fairlead.engine.queries.routes import route_metrics, routes_of
+from fairlead.engine.sending.views import ChannelView
 from fairlead.errors import Forbidden
 from fairlead.ports import Clock, Store
 from fairlead.telemetry import Telemetry, family
@@ -72,16 +74,20 @@ class StatusQueries:
             raise Forbidden(f"{principal.name!r} may not read metrics; it needs a grant to `read`")
         heads = await self._store.log.heads()
         seen = [one for one in await self._store.subscriptions.all() if may_see(principal, one.id)]
-        lags, lanes, targets = [], [], []
+        lags, lanes, targets, waiting = [], [], [], []
+        every: list[ChannelView] = []
         for subscription in seen:
             counts = await self._store.channels.count_holds(subscription.id)
             label = {"subscription": subscription.id}
             lags.append((label, await self._lag(subscription, heads)))
             lanes += [({**label, "state": state}, counts.get(state, 0)) for state in ("held", "parked")]
+            views = self._dispatcher.views(subscription.id)
+            every += views
             targets += [
-                ({**label, "partition": str(view.channel.partition)}, view.fence.target)
-                for view in self._dispatcher.views(subscription.id)
+                ({**label, "partition": str(view.channel.partition)}, view.fence.target) for view in views
             ]
+            if any(view.route is not None for view in views):
+                waiting.append((label, float(await self._dispatcher.at_broker(subscription.id))))
         greatest = max((lag.seconds for _, lag in lags), default=0.0)
         events = [(label, lag.events) for label, lag in lags]
         size = await self._store.log.size_bytes()
@@ -94,6 +100,7 @@ class StatusQueries:
                 family("fairlead_lanes", "gauge", "Lanes that wait for a retry or an operator.", lanes),
                 family("fairlead_log_bytes", "gauge", "Size of the store on disk.", [({}, size)]),
                 family("fairlead_channel_target", "gauge", "The target in use, by its place.", targets),
+                route_metrics(every, waiting),
             )
         )
 
@@ -121,6 +128,9 @@ class StatusQueries:
             "active_targets": dict(sorted(targets.items())),
             "last_error": await self._last_error(id),
         }
+        if routes := routes_of(subscription, views):
+            status["routes"] = routes
+            status["at_broker"] = await self._dispatcher.at_broker(id)
         if any(view.pending_filter for view in views):
             status["filter_pending"] = True
         damage = self._dispatcher.damage

@@ -238,15 +238,6 @@ class ChannelRoute:
         unanswered = len(self._owner.lanes.bus.window)
         return RouteView(failover.state, failover.reason, since, failover.switches, unanswered)
 
-    async def waiting_at_broker(self) -> int:
-        """How many messages wait in the queues of the channel's AMQP targets, as far as can be known."""
-        depths = []
-        for place, target in enumerate(self._owner.subscription.targets):
-            link = self._links.get(place) if target.protocol == "AMQP" else None
-            if link is not None:
-                depths.append(await link.depth(self._owner.channel.partition))
-        return sum(depth or 0 for depth in depths)
-
     # -- a switch ------------------------------------------------------------------------------------------
 
     def _switch(self, switch: Switch) -> None:

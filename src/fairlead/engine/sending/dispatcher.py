@@ -209,11 +209,13 @@ class Dispatcher:
         """Who serves a subscription; None if nobody does."""
         return self._subscribers.get(subscription_id)
 
-    async def waiting_at_broker(self, channel: ChannelId) -> int:
-        """How many messages wait at brokers for one channel, and those that share its queue; 0 if unknown."""
-        subscriber = self._subscribers.get(channel.subscription)
-        owner = None if subscriber is None else subscriber.owners.get(channel.partition)
-        return 0 if owner is None or owner.route is None else await owner.route.waiting_at_broker()
+    async def at_broker(self, subscription_id: str, partition: int | None = None) -> int:
+        """How many messages wait at brokers for a subscription, or in the queue of one channel's shard.
+
+        What cannot be known at the moment counts as 0.
+        """
+        subscriber = self._subscribers.get(subscription_id)
+        return 0 if subscriber is None else await subscriber.links.depth(partition)
 
     def rates(self, subscription_id: str) -> float:
         """Events delivered a second, over the last ten."""

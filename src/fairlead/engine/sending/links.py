@@ -49,6 +49,14 @@ class Links:
         link = self.get(place)
         return self._nothing if link is None else link.health
 
+    async def depth(self, partition: int | None) -> int:
+        """How many messages wait in the queue of one partition's shard, or in all; unknown counts as 0."""
+        depths = []
+        for target, link in self._links.values():
+            shards = range(target.settings.get("shards", 1)) if partition is None else (partition,)
+            depths += [await link.depth(shard) for shard in shards]
+        return sum(depth or 0 for depth in depths)
+
     def close(self) -> None:
         """Let go of all of them; idempotent."""
         for _, link in self._links.values():
