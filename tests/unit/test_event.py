@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fairlead import Event
 from fairlead.core.codec import decode_structured
-from fairlead.core.event import partition_of
+from fairlead.core.event import canonical, partition_of
 from fairlead.errors import InvalidEvent
 from tests.event_strategies import events, texts
 
@@ -188,6 +188,14 @@ def test_the_digest_tells_what_was_moved_between_attributes_and_data() -> None:
         event(data="b", datacontenttype="text/plain"),
     ]
     assert len({one.digest for one in made}) == len(made)
+
+
+@given(events())
+def test_the_digest_is_the_one_that_stores_hold(made: Event) -> None:
+    named = "".join(f"{name}\0{canonical(value)}\0" for name, value in sorted(made.attributes.items()))
+    if made.payload is not None:
+        named += f"{made.form}\0"
+    assert made.digest == blake2b(named.encode() + (made.payload or b""), digest_size=16).digest()
 
 
 def test_the_order_of_attributes_does_not_matter() -> None:

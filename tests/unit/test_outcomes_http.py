@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -14,13 +15,20 @@ from hypothesis import strategies as st
 from fairlead.core.answer import AnswerDocument, AnswerResult, Result, Stale, encode_results
 from fairlead.core.channel import ChannelId, Fence
 from fairlead.core.outcome import Outcome
-from fairlead.core.outcomes_http import Item, Reply, Verdict, judge, outcome_of_failure, retry_after
+from fairlead.core.outcomes_http import Reply, Verdict, judge, outcome_of_failure, retry_after
 from fairlead.core.subscription import DeliveryOptions
 from fairlead.errors import SendFailed
 
 FENCE = Fence(ChannelId("console", 5), lease=1, generation=1795359000123, epoch=7)
 PLAIN = DeliveryOptions()
 LIBRARY = DeliveryOptions(receiver="library")
+
+
+class Item(NamedTuple):
+    key: str
+    position: int
+
+
 ITEM = Item("/heat k1", 41)
 NOW = 1795359012.0
 

@@ -30,7 +30,7 @@ __all__ = [
     "decode_structured",
     "encode_batch",
     "encode_binary",
-    "encode_members",
+    "encode_stamped",
     "encode_structured",
     "payload_of",
 ]
@@ -114,31 +114,25 @@ def decode_request(
     return [decode_binary(headers, body)]
 
 
-def encode_structured(event: Event, stamps: Mapping[str, str] | None = None, common: bytes = b"") -> bytes:
+def encode_structured(event: Event, stamps: Mapping[str, str] | None = None) -> bytes:
     """The event in the JSON format: its attributes as they came, then `stamps`, then its data untouched.
 
     Args:
         stamps: attributes of the relay to add; none of them is an attribute of the event.
-        common: further ones, as `encode_members` writes those that many events share.
     """
-    parts = [event.head[:-1], common]
-    if stamps:
-        parts += (b",", _encode(stamps)[1:-1])
-    payload = event.payload
+    return encode_stamped(event, b"," + _encode(stamps)[1:-1] if stamps else b"")
+
+
+def encode_stamped(event: Event, members: bytes) -> bytes:
+    """As `encode_structured`, with stamps that are JSON members already, each after a comma."""
+    payload, form = event.payload, event.form
     if payload is None:
-        parts.append(b"}")
-    elif event.form == "json":
-        parts += (b',"data":', payload, b"}")
-    elif event.form == "text":
-        parts += (b',"data":', _encode(payload.decode()), b"}")
-    else:
-        parts += (b',"data_base64":"', b2a_base64(payload, newline=False), b'"}')
-    return b"".join(parts)
-
-
-def encode_members(stamps: Mapping[str, str]) -> bytes:
-    """Attributes as they stand in the middle of an event, for `encode_structured`."""
-    return b"," + _encode(stamps)[1:-1]
+        return b"%b%b}" % (event.head[:-1], members)
+    if form == "json":
+        return b'%b%b,"data":%b}' % (event.head[:-1], members, payload)
+    if form == "text":
+        return b'%b%b,"data":%b}' % (event.head[:-1], members, _encode(payload.decode()))
+    return b'%b%b,"data_base64":"%b"}' % (event.head[:-1], members, b2a_base64(payload, newline=False))
 
 
 def encode_batch(encoded: Iterable[bytes]) -> bytes:

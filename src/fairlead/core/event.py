@@ -7,8 +7,10 @@ bytes that came: `payload` with its `form`; `data` decodes them on demand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -100,7 +102,6 @@ class Event:
         attributes: Mapping[str, AttributeValue],
         payload: bytes | None,
         form: Form,
-        head: bytes | None = None,
     ) -> Event:
         """The event of attributes that were checked before; nothing is checked again.
 
@@ -108,20 +109,25 @@ class Event:
             attributes: every context attribute, `specversion` among them, none of them ours.
             payload: the data's bytes: JSON text, UTF-8 text or anything; None for no data.
             form: how the JSON format writes them: `data` as it is, `data` as a string, `data_base64`.
-            head: `attributes` as a JSON object, where it is at hand.
         """
         event = cls.__new__(cls)
         event._attributes = attributes
         event._payload = payload
         event._form = form
-        event._head = head
-        event._digest = event._size = None
+        event._head = event._digest = event._size = None
         return event
 
     @classmethod
     def from_row(cls, head: bytes, payload: bytes | None, form: Form) -> Event:
         """The event of a log row; `msgspec.DecodeError` where `head` is damaged."""
-        return cls.of(_decode_attributes(head), payload, form, head)
+        event = cls.__new__(cls)
+        event._attributes = _decode_attributes(head)
+        event._payload = payload
+        event._form = form
+        event._head = head
+        event._digest = None
+        event._size = len(head) if payload is None else len(head) + len(payload)
+        return event
 
     # -- attributes ------------------------------------------------------------------------------------
 
@@ -222,16 +228,16 @@ class Event:
         """BLAKE2b-128 of the attributes in name order and of the data's bytes (design, section 3)."""
         digest = self._digest
         if digest is None:
-            # No value holds a zero byte: names and values cannot run into each other.
-            named = [
-                f"{name}\0{value if type(value) is str else canonical(value)}\0"
-                for name, value in sorted(self._attributes.items())
-            ]
-            if self._payload is not None:
-                named.append(self._form + "\0")
-            hasher = blake2b("".join(named).encode(), digest_size=16)
-            hasher.update(self._payload or b"")
-            digest = self._digest = hasher.digest()
+            attributes, payload = self._attributes, self._payload
+            template, values_of = _digested(None if payload is None else self._form, *attributes)
+            values = values_of(attributes)
+            try:
+                "".join(values)
+            except TypeError:  # an integer or a boolean is among them
+                values = tuple(map(canonical, values))
+            named = (template % values).encode()
+            digest = blake2b(named if payload is None else named + payload, digest_size=16).digest()
+            self._digest = digest
         return digest
 
     def same_as(self, other: Event) -> bool:
@@ -258,6 +264,17 @@ class Event:
 
     def __repr__(self) -> str:
         return f"Event(id={self.id!r}, source={self.source!r}, type={self.type!r}, subject={self.subject!r})"
+
+
+@lru_cache(maxsize=256)
+def _digested(form: Form | None, *names: str) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
+    """What of attributes of these names is digested, with a place for each value; the values in this order.
+
+    No value holds a zero byte, so names and values cannot run into each other. Few sets of names are in use.
+    """
+    ordered = sorted(names)
+    template = "".join([f"{name}\0%s\0" for name in ordered])
+    return template if form is None else f"{template}{form}\0", itemgetter(*ordered)
 
 
 def partition_of(key: str, partitions: int) -> int:

@@ -46,8 +46,15 @@ class Needs(NamedTuple):
 _ANYTHING = Needs(None, None)
 
 
+def anything(_: Attributes) -> bool:
+    """The test that every event passes."""
+    return True
+
+
 def compile_matching(matching: Matching) -> Predicate:
     """The test of whether an event, given by its context attributes, is wanted; it never raises.
+
+    Where every event is, the test is `anything`.
 
     Raises:
         ValueError: for filters that `check_filters` finds fault with.
@@ -182,8 +189,8 @@ def _one_of(name: str, wanted: frozenset[str]) -> Predicate:
 
 
 def _all(tests: Sequence[Predicate]) -> Predicate:
-    if len(tests) == 1:
-        return tests[0]
+    if len(tests) <= 1:
+        return tests[0] if tests else anything
 
     def test(attributes: Attributes) -> bool:
         for part in tests:  # noqa: SIM110  twice as fast as all() of a generator
@@ -218,7 +225,7 @@ def _bounds(item: Mapping[str, Any]) -> tuple[Predicate, Predicate]:
     """Of an event known by type and source alone: whether it may pass a filter, and whether it must."""
     [(dialect, body)] = item.items()
     if dialect == "sql":
-        return _always, _never
+        return anything, _never
     if dialect == "not":
         may, must = _bounds(body)
         return _not(must), _not(may)
@@ -229,10 +236,6 @@ def _bounds(item: Mapping[str, Any]) -> tuple[Predicate, Predicate]:
     known = {name: wanted for name, wanted in body.items() if name in _KIND}
     may = _all([_comparison(_COMPARE[dialect], name, wanted) for name, wanted in known.items()])
     return may, may if len(known) == len(body) else _never
-
-
-def _always(_: Attributes) -> bool:
-    return True
 
 
 def _never(_: Attributes) -> bool:

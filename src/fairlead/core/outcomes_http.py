@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import Protocol
 
 import msgspec
 
@@ -43,11 +44,14 @@ class Reply(msgspec.Struct, frozen=True):
     retry_after_seconds: float | None = None
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(Protocol):
     """One event of the delivery that was answered."""
 
-    key: str
-    position: int
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def position(self) -> int: ...
 
 
 class Verdict(msgspec.Struct, frozen=True):

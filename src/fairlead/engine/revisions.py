@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 from fairlead.core.channel import ChannelState, FilterRevision
-from fairlead.core.filters import Predicate, compile_matching
+from fairlead.core.filters import Predicate, anything, compile_matching
 from fairlead.core.log import Entry
 from fairlead.core.subscription import Subscription
 from fairlead.ports import Subscriptions
@@ -23,6 +23,11 @@ def revision_at(filters: Sequence[FilterRevision], position: int, default: int) 
     if not filters:
         return default
     return filters[max(bisect_right(filters, position, key=_from_pos) - 1, 0)].revision
+
+
+def every_entry(entry: Entry) -> bool:
+    """What a subscription without filters wants."""
+    return True
 
 
 class Revisions:
@@ -51,6 +56,8 @@ class Revisions:
 
         if len(predicates) == 1:
             (only,) = predicates.values()
+            if only is anything:
+                return every_entry
             return lambda entry: only(entry.event.attributes)
 
         def wants(entry: Entry) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.outcome import Outcome
-from fairlead.core.outcomes_http import Item, Reply, Verdict, judge, outcome_of_failure, retry_after
+from fairlead.core.outcomes_http import Reply, Verdict, judge, outcome_of_failure, retry_after
 from fairlead.core.subscription import Subscription, Target
 from fairlead.drivers.http_client import HttpClient
 from fairlead.errors import ForbiddenSink, HandshakeRefused, SendFailed
@@ -94,7 +94,7 @@ class HttpSender:
             return _all(delivery, Outcome("unavailable", detail=f"the delivery cannot be sent: {error}"))
         wait = retry_after(answer.header("retry-after"), now) if answer.status in (429, 503) else None
         reply = Reply(answer.status, answer.body, wait)
-        items = [Item(parcel.entry.key, parcel.entry.position) for parcel in delivery.parcels]
+        items = [parcel.entry for parcel in delivery.parcels]
         return judge(reply, items, fence=delivery.fence, options=options, batch=delivery.batch)
 
     def _plan(self, delivery: Delivery, now: float) -> Plan:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.core.codec import encode_binary, encode_members, encode_structured
+from fairlead.core.codec import encode_batch, encode_binary, encode_stamped
 from fairlead.core.event import Event
 from fairlead.core.signature import Signer
 from fairlead.core.subscription import Subscription, Target
@@ -127,7 +127,14 @@ def webhook_id(delivery: Delivery) -> str:
 
 def stamps(delivery: Delivery, parcel: Parcel) -> dict[str, str]:
     """The chain's attributes of one event (design, section 6)."""
-    return _common_stamps(delivery) | _own_stamps(parcel)
+    values = {
+        **_common_stamps(delivery),
+        "flpos": str(parcel.entry.position),
+        "flprev": str(parcel.prev),
+    }
+    if parcel.skipped:
+        values["flskipped"] = " ".join(map(str, parcel.skipped))
+    return values
 
 
 def _common_stamps(delivery: Delivery) -> dict[str, str]:
@@ -142,11 +149,17 @@ def _common_stamps(delivery: Delivery) -> dict[str, str]:
     }
 
 
-def _own_stamps(parcel: Parcel) -> dict[str, str]:
-    values = {"flpos": str(parcel.entry.position), "flprev": str(parcel.prev)}
-    if parcel.skipped:
-        values["flskipped"] = " ".join(map(str, parcel.skipped))
-    return values
+def _structured(delivery: Delivery) -> list[bytes]:
+    """A delivery's events in the JSON format, with their stamps; what all have in common is written once."""
+    common = _encode(_common_stamps(delivery))[1:-1]
+    events = []
+    for parcel in delivery.parcels:
+        entry = parcel.entry
+        members = b',%b,"flpos":"%d","flprev":"%d"' % (common, entry.position, parcel.prev)
+        if parcel.skipped:
+            members = b'%b,"flskipped":"%b"' % (members, " ".join(map(str, parcel.skipped)).encode())
+        events.append(encode_stamped(entry.event, members))
+    return events
 
 
 def _content(delivery: Delivery) -> tuple[bytes, bytes]:
@@ -154,11 +167,7 @@ def _content(delivery: Delivery) -> tuple[bytes, bytes]:
     if not delivery.parcels:
         return b"content-type: %b\r\n" % FENCE_TYPE, _fence_body(delivery)
     if delivery.batch:
-        common = encode_members(_common_stamps(delivery))
-        events = [
-            encode_structured(parcel.entry.event, _own_stamps(parcel), common) for parcel in delivery.parcels
-        ]
-        return b"content-type: %b\r\n" % BATCH_TYPE, b"[%b]" % b",".join(events)
+        return b"content-type: %b\r\n" % BATCH_TYPE, encode_batch(_structured(delivery))
     parcel = delivery.parcels[0]
     event = parcel.entry.event
     mode = delivery.target.mode
@@ -170,7 +179,7 @@ def _content(delivery: Delivery) -> tuple[bytes, bytes]:
             return header_block(headers), body
     # A binary event without data, or without a type for them, has no content type, which a webhook must have
     # (HTTP webhook, 2.1). Every CloudEvents receiver reads this mode too: it looks at the content type first.
-    return b"content-type: %b\r\n" % EVENT_TYPE, encode_structured(event, stamps(delivery, parcel))
+    return b"content-type: %b\r\n" % EVENT_TYPE, _structured(delivery)[0]
 
 
 def _bare(event: Event) -> tuple[bytes, bytes]:

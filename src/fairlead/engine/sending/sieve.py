@@ -5,14 +5,9 @@ from __future__ import annotations
 
 from fairlead.core.channel import ChannelState, Fence, FilterRevision, Progress
 from fairlead.core.filters import Possible, possible
-from fairlead.core.log import Entry
 from fairlead.core.subscription import Subscription
-from fairlead.engine.revisions import Revisions, Wants
+from fairlead.engine.revisions import Revisions, Wants, every_entry
 from fairlead.ports import Subscriptions
-
-
-def _everything(entry: Entry) -> bool:
-    return True
 
 
 def _any_kind(type: str, source: str) -> bool:
@@ -29,7 +24,7 @@ class Sieve:
     """
 
     def __init__(self, revisions: Revisions, subscriptions: Subscriptions) -> None:
-        self.wants: Wants = _everything
+        self.wants: Wants = every_entry
         self.possible: Possible = _any_kind
         self.pending = False
         self._revisions = revisions

@@ -172,8 +172,9 @@ def _page(connection: Connection, partition: int, sql: str, arguments: Any, room
     """As `_entries`, until `room_bytes` are used up; at least one."""
     found: list[Entry] = []
     for row in connection.execute(sql, arguments):
-        found.append(entry_of(partition, row))
-        room_bytes -= found[-1].event.size
+        entry = entry_of(partition, row)
+        found.append(entry)
+        room_bytes -= entry.event.size
         if room_bytes <= 0:
             break
     return found
