@@ -140,7 +140,7 @@ class World:
         rest = len(run.entries) - good
         outcomes = [DELIVERED] * good + [outcome] * rest
         verdict = self.lanes.resolve(run, outcomes, now=self.now, wall=WALL + self.now, roll=roll)
-        self.told |= {one.position for one, _, came in verdict.attempts if came.kind == "delivered"}
+        self.told |= {one.position for one in run.entries[: verdict.delivered]}
         self.ledger.record(run, verdict, Answer(tuple(outcomes), 1, WALL), self.fence)
         return verdict
 

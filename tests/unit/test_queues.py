@@ -16,9 +16,7 @@ def queues(keys: str) -> Queues:
 
 
 def fly(made: Queues, key: str) -> Run:
-    run = Run(key, tuple(made.lane(key).queue)[:1], 0.0, 1)
-    made.depart(key, run)
-    return run
+    return made.depart(key, 0.0, 1, max_events=1, max_bytes=1)
 
 
 def test_ready_keys_come_in_the_order_of_their_first_event_and_once_each() -> None:

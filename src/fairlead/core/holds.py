@@ -8,7 +8,7 @@ time has come and a page of them was read.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from fairlead.core.channel import Hold, HoldState, Skip
@@ -53,6 +53,7 @@ class Holds:
         self.dirty: set[str] = set()
         self.released: set[str] = set()
         self._by_key: dict[str, Held] = {}
+        self.get: Callable[[str], Held | None] = self._by_key.get  # asked for several times at each event
         self._timers: list[tuple[float, str]] = []
         self._heads: list[tuple[int, str]] = []
         self._most_timers = self._most_heads = FEW
@@ -65,9 +66,6 @@ class Holds:
 
     def __len__(self) -> int:
         return len(self._by_key)
-
-    def get(self, key: str) -> Held | None:
-        return self._by_key.get(key)
 
     def restore(self, holds: Iterable[Hold], *, now: float, wall: float) -> None:
         """Take the stored holds over; `wall` is the wall clock's Unix time of the monotonic `now`.

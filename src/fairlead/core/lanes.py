@@ -91,7 +91,7 @@ class Lanes:
     @property
     def wants_more(self) -> bool:
         """Whether the log is to be read on: read-ahead is bounded, and an open breaker stops it."""
-        return not self.caught_up or (not self.breaker.is_open and self._has_room)
+        return self.cursor < self.scan_pos or (not self.breaker.is_open and self._has_room)
 
     @property
     def room(self) -> int:
@@ -105,22 +105,21 @@ class Lanes:
 
     def read(self, entry: Entry, wanted: bool) -> None:
         """The next entry of the log was read; positions between it and the one before are gone."""
-        position = self.cursor = entry.position
+        position, key = entry.position, entry.key
+        self.cursor = position
         again = position <= self.scan_pos
         if not again:
             self.scan_pos = position
         self.changed = True
-        if not wanted or entry.key in self.holds:
+        if not wanted or self.holds.get(key) is not None:
             return
-        if position <= self._settled.get(entry.key, 0):
-            self._settling.wait(entry.key)
+        if position <= self._settled.get(key, 0):
+            self._settling.wait(key)
             return
         if again and self._stored.is_done(position):
             return
-        lane = self.queues.push(entry)
-        if lane.waiting:
+        if self.queues.push(entry).waiting:
             self._settling.hurry = True
-        self.queues.enlist(entry.key)
 
     def passed(self, position: int) -> None:
         """Nothing from the last entry read up to `position` is wanted."""
@@ -144,9 +143,7 @@ class Lanes:
     def page(self, page: Page, entries: Sequence[Entry], complete_to: int) -> None:
         """A page was read: all wanted entries of the key from `page.first` up to `complete_to`, in order."""
         settled = self._settled.get(page.key, 0)
-        self.paging.read(
-            page, [one for one in entries if one.position > settled], complete_to, self.scan_pos
-        )
+        self.paging.read(page, [one for one in entries if one.position > settled], complete_to, self.scan_pos)
         self.changed = True
 
     def demote(self, now: float, slow_after_seconds: float) -> None:
@@ -186,26 +183,21 @@ class Lanes:
     def _depart(self, key: str, held: Held | None, now: float, max_events: int, max_bytes: int) -> Run:
         if held is not None and held.last is not None:
             max_events = 1  # after a failure one by one until one passes
-        entries = self.queues.head(key, max_events, max_bytes)
-        run = Run(key, entries, now, held.attempt + 1 if held else 1)
-        self.queues.depart(key, run)
-        return run
+        return self.queues.depart(key, now, held.attempt + 1 if held else 1, max_events, max_bytes)
 
     def resolve(
         self, run: Run, outcomes: Sequence[Outcome], *, now: float, wall: float, roll: float
     ) -> Verdict:
         """Take what came of a run: one outcome per event, in order. See `Settling.resolve`."""
         self.changed = True
-        verdict = self._settling.resolve(
-            run, outcomes, most=self.scan_pos, now=now, wall=wall, roll=roll
-        )
+        verdict = self._settling.resolve(run, outcomes, most=self.scan_pos, now=now, wall=wall, roll=roll)
         self._turn_over(run.key)
         return verdict
 
     def _turn_over(self, key: str) -> None:
         """The last event of a held lane's page was settled: it goes on with the next, or is held no more."""
-        held, lane = self.holds.get(key), self.queues.get(key)
-        if held is not None and held.loaded and (lane is None or not lane.queue):
+        held = self.holds.get(key)
+        if held is not None and held.loaded and ((lane := self.queues.get(key)) is None or not lane.queue):
             if held.complete_to >= self.scan_pos:
                 self.holds.release(key)  # its last event up to `scan_pos` is settled
             held.complete_to = -1

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -14,13 +14,14 @@ from fairlead.core.log import Entry
 class Run(msgspec.Struct, eq=False):
     """Some events of one lane, in order, sent in one request. `attempt` is its head's number, from 1.
 
-    `slow` is set once a hold covers it because its answer takes long.
+    `size_bytes` is that of its events. `slow` is set once a hold covers it because its answer takes long.
     """
 
     key: str
     entries: tuple[Entry, ...]
     started: float
     attempt: int
+    size_bytes: int = 0
     slow: bool = False
 
 
@@ -55,15 +56,13 @@ class Queues:
         self.flights: OrderedDict[Run, None] = OrderedDict()
         self._lanes: dict[str, Lane] = {}
         self._ready: deque[str] = deque()
+        self.get: Callable[[str], Lane | None] = self._lanes.get  # asked for several times at each event
 
     def __len__(self) -> int:
         return len(self._lanes)
 
     def __contains__(self, key: str) -> bool:
         return key in self._lanes
-
-    def get(self, key: str) -> Lane | None:
-        return self._lanes.get(key)
 
     def lane(self, key: str) -> Lane:
         """The lane of a key, made if it is new."""
@@ -73,11 +72,17 @@ class Queues:
         return lane
 
     def push(self, entry: Entry) -> Lane:
-        """Add a free lane's next event; its position is open from now on."""
-        lane = self.lane(entry.key)
+        """Add a free lane's next event; its position is open, and it is listed, from now on."""
+        key = entry.key
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane()
         lane.queue.append(entry)
         self.open[entry.position] = None
         self.open_bytes += entry.event.size
+        if not lane.listed and lane.ready:
+            lane.listed = True
+            self._ready.append(key)
         return lane
 
     def fill(self, key: str, entries: Iterable[Entry]) -> Lane:
@@ -90,9 +95,14 @@ class Queues:
     def settle(self, key: str, up_to: int) -> None:
         """Every position of a key up to `up_to` is settled."""
         lane = self._lanes.get(key)
-        while lane is not None and lane.queue and lane.queue[0].position <= up_to:
-            self._close(lane.queue.popleft())
-            lane.sent = max(0, lane.sent - 1)
+        if lane is None:
+            return
+        queue = lane.queue
+        before = len(queue)
+        while queue and queue[0].position <= up_to:
+            self._close(queue.popleft())
+        if lane.sent:
+            lane.sent = max(0, lane.sent - before + len(queue))
 
     def drop(self, key: str) -> None:
         """Forget a lane's queue: a hold covers its events."""
@@ -115,19 +125,20 @@ class Queues:
         if self.open.pop(entry.position, 0) is None:
             self.open_bytes -= entry.event.size
 
-    def head(self, key: str, max_events: int, max_bytes: int) -> tuple[Entry, ...]:
-        """The first events of a lane, one at least, as far as the bounds allow."""
+    def depart(self, key: str, now: float, attempt: int, max_events: int, max_bytes: int) -> Run:
+        """Put the first events of a lane in flight, one at least, as far as the bounds allow."""
+        lane = self.lane(key)
         entries: list[Entry] = []
-        for entry in self.lane(key).queue:
-            max_bytes -= entry.event.size
-            if entries and (len(entries) >= max_events or max_bytes < 0):
+        size = 0
+        for entry in lane.queue:
+            more = size + entry.event.size
+            if entries and (len(entries) >= max_events or more > max_bytes):
                 break
             entries.append(entry)
-        return tuple(entries)
-
-    def depart(self, key: str, run: Run) -> None:
-        self.lane(key).flight = run
+            size = more
+        run = lane.flight = Run(key, tuple(entries), now, attempt, size)
         self.flights[run] = None
+        return run
 
     def land(self, run: Run) -> None:
         """A run has ended, whatever came of it."""

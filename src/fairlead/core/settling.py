@@ -24,12 +24,14 @@ class Verdict(msgspec.Struct):
     """What a run's outcomes ask of the engine, beyond the lane itself.
 
     Attributes:
-        attempts: what to put on record: entry, number of the attempt, outcome.
+        outcomes: what to put on record: of the run's first events, up to its first failure.
+        delivered: how many of them were delivered, from the first on.
         stop: retries are used up and `on_exhausted` is `stop`. gone: 410. stale: our 409.
         slow_down_until: 429 slows the whole subscription until then, monotonic seconds.
     """
 
-    attempts: list[tuple[Entry, int, Outcome]] = []
+    outcomes: Sequence[Outcome] = ()
+    delivered: int = 0
     stop: Outcome | None = None
     gone: Outcome | None = None
     stale: Outcome | None = None
@@ -65,33 +67,36 @@ class Settling:
             roll: a random number in [0, 1) for the jitter.
         """
         self._queues.land(run)
-        verdict = Verdict()
-        for index, (entry, outcome) in enumerate(zip(run.entries, outcomes, strict=True)):
-            attempt = run.attempt if index == 0 else 1
-            verdict.attempts.append((entry, attempt, outcome))
+        key, delivered, applied = run.key, 0, 0
+        for outcome in outcomes:
             if outcome.applied is not None:
-                self.settle(run.key, min(outcome.applied, most))
-            if outcome.kind == "delivered":
-                self.settle(run.key, entry.position)
-                self._note(run.key, outcome, now)
-                continue
-            self._note(run.key, outcome, now)
-            self._failed(run, index, outcome, verdict, now=now, wall=wall, roll=roll)
-            break
-        self.resume(run.key, now)
+                applied = max(applied, min(outcome.applied, most))
+            if outcome.kind != "delivered":
+                break
+            delivered += 1
+        verdict = Verdict(outcomes[: delivered + 1], delivered)
+        if delivered:
+            self.settle(key, max(applied, run.entries[delivered - 1].position))
+            self._note(key, outcomes[0], now)
+        else:
+            self.settle(key, applied)
+        if delivered < len(outcomes):
+            outcome = outcomes[delivered]
+            self._note(key, outcome, now)
+            self._failed(run, delivered, outcome, verdict, now=now, wall=wall, roll=roll)
+        self.resume(key, now)
         return verdict
 
     def settle(self, key: str, up_to: int) -> None:
         """Every position of the key up to `up_to` is settled; the lane goes on once that is stored."""
-        lane = self._queues.get(key)
-        held = self._holds.get(key)
-        head = lane.queue[0].position if lane and lane.queue else held.head_pos if held else None
+        lane, held = self._queues.get(key), self._holds.get(key)
+        queue = () if lane is None else lane.queue
+        head = queue[0].position if queue else held.head_pos if held else None
         if head is None or head > up_to:
             return
         self._queues.settle(key, up_to)
-        lane = self._queues.lane(key)
         if held is not None:
-            self._holds.advance(held, lane.queue[0].position if lane.queue else up_to + 1)
+            self._holds.advance(held, queue[0].position if queue else up_to + 1)
         self.wait(key)
 
     def wait(self, key: str) -> None:

@@ -35,20 +35,13 @@ class Ledger:
 
     def record(self, run: Run, verdict: Verdict, answer: Answer, fence: Fence) -> None:
         """Note a run's attempts and what of it was delivered."""
-        for entry, attempt, outcome in verdict.attempts:
-            if outcome.kind == "delivered":
-                self.settled[run.key] = entry.position
-            self._attempts.append(
-                Attempt(
-                    entry.position,
-                    entry.key,
-                    attempt,
-                    fence.target,
-                    answer.started_at,
-                    answer.duration_ms,
-                    outcome,
-                )
-            )
+        key, target, at, duration_ms = run.key, fence.target, answer.started_at, answer.duration_ms
+        if verdict.delivered:
+            self.settled[key] = run.entries[verdict.delivered - 1].position
+        attempt = run.attempt
+        for entry, outcome in zip(run.entries, verdict.outcomes, strict=False):  # up to the first failure
+            self._attempts.append(Attempt(entry.position, key, attempt, target, at, duration_ms, outcome))
+            attempt = 1
 
     def answered(self, answered: Answered, fence: Fence, *, now: float, wall: float) -> None:
         """Note what an answer ended: publishes, each begun at a monotonic time of its own."""

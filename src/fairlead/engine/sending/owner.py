@@ -17,7 +17,7 @@ from fairlead.core.queues import Run
 from fairlead.core.settling import Verdict
 from fairlead.core.subscription import Subscription
 from fairlead.core.window import Window
-from fairlead.engine.sending.answers import shares
+from fairlead.engine.sending.answers import count, shares
 from fairlead.engine.sending.channel_route import ChannelRoute
 from fairlead.engine.sending.feed import Feed
 from fairlead.engine.sending.ledger import Ledger
@@ -161,8 +161,7 @@ class Owner:
             verdict = lanes.resolve(run, outcomes, now=now, wall=wall, roll=self.works.random.random())
             verdicts.append(verdict)
             self.ledger.record(run, verdict, answer, fence)
-            for _, _, outcome in verdict.attempts:
-                self.works.telemetry.deliveries.of(self.channel.subscription, outcome.kind).value += 1
+        count(verdicts, self.works.telemetry.deliveries, self.channel.subscription)
         self.works.flusher.want(self, hurry=lanes.urgent)
         self.scanner.go()
         if self.route is not None:

@@ -147,12 +147,12 @@ class Scanner:
         owner.works.damage[owner.channel] = detail
 
     def _give(self, lanes: Lanes, page: list[Entry]) -> None:
-        wants = self._owner.sieve.wants
+        wants, read = self._owner.sieve.wants, lanes.read
         for entry in page:
             if not lanes.wants_more:
                 break
             if entry.position > lanes.cursor:
-                lanes.read(entry, wants(entry))
+                read(entry, wants(entry))
         self._owner.works.flusher.want(self._owner, hurry=lanes.urgent)
         self._owner.wake()
 

@@ -190,7 +190,7 @@ class Subscriber:
                 break
             runs.append(run)
             events -= len(run.entries)
-            room -= sum(entry.event.size for entry in run.entries)
+            room -= run.size_bytes
         self._ripe_at.pop(owner, None)
         return runs
 
@@ -249,10 +249,10 @@ class Subscriber:
             self._misfortune(subscription, owner, Verdict(stale=answer.outcomes[0]))
 
     def _ended(self, owner: Owner, runs: list[Run], answer: Answer, lanes: Lanes, delivery: Delivery) -> None:
-        delivered = sum(1 for outcome in answer.outcomes if outcome.kind == "delivered")
-        if delivered:
+        verdicts = owner.landed(runs, answer, lanes, delivery.fence)
+        if delivered := sum([verdict.delivered for verdict in verdicts]):
             self._count(delivered)
-        for verdict in owner.landed(runs, answer, lanes, delivery.fence):
+        for verdict in verdicts:
             if verdict.slow_down_until is not None:
                 self._slow_until = max(self._slow_until, verdict.slow_down_until)
             if verdict.stop or verdict.gone or verdict.stale:
