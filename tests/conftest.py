@@ -11,6 +11,9 @@ import pytest
 from hypothesis import settings
 
 from tests.loop_guard import guarded
+from tests.servers.rabbitmq import rabbitmq, rabbitmq_nodes
+
+__all__ = ["rabbitmq", "rabbitmq_nodes"]  # fixtures of every test
 
 IN_CI = os.environ.get("CI") == "true"
 TESTS = Path(__file__).parent

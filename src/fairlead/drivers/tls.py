@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 from fairlead.errors import ConfigError
@@ -14,6 +15,7 @@ def client_context(
     ca_file: str | Path | None = None,
     cert_file: str | Path | None = None,
     key_file: str | Path | None = None,
+    alpn: Sequence[str] = ("http/1.1",),
 ) -> ssl.SSLContext:
     """A context that trusts the system's authorities and those in `ca_file` (PEM).
 
@@ -22,12 +24,14 @@ def client_context(
     Args:
         cert_file: our own certificate with its chain (PEM), for servers that ask for one.
         key_file: its key (PEM); None if it is in `cert_file`.
+        alpn: the protocols that are offered; none for those that have no name there.
 
     Raises:
         ConfigError: a file cannot be read or does not hold what it should.
     """
     context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
     if ca_file is not None:
         try:
             context.load_verify_locations(cafile=ca_file)

@@ -23,6 +23,7 @@ FairleadError
 │   └── OutboxClosed        the publisher was closed
 ├── EventRefused            the relay refused the event for good; it is in the outbox's refused table
 ├── SendFailed              a request of ours got no answer; `kind` says why
+├── BrokerFailed            a broker did not do what was asked; `kind` says why
 ├── ConfigError             file, key, value, what was expected
 └── PortInUse               the address to listen on is taken
 """
@@ -40,6 +41,8 @@ from fairlead.errors.ends import (
     Reject,
 )
 from fairlead.errors.failures import (
+    BrokerFailed,
+    BrokerFailure,
     ConfigError,
     Fenced,
     InvalidSecret,
@@ -99,6 +102,8 @@ from fairlead.errors.root import (
 
 __all__ = [
     "PROBLEM_URN",
+    "BrokerFailed",
+    "BrokerFailure",
     "ChainBroken",
     "ConfigError",
     "EventConflict",

@@ -64,6 +64,24 @@ class SendFailed(FairleadError):
         self.detail = detail
 
 
+BrokerFailure = Literal["away", "forbidden", "missing", "mismatch", "failed"]
+
+
+class BrokerFailed(FairleadError):
+    """A broker did not do what was asked.
+
+    Args:
+        kind: away (no connection, or it ended, or no answer in time), forbidden (login, virtual host or
+            permission), missing (no such queue or exchange), mismatch (it exists and is another), failed.
+        detail: one sentence for people, with the broker's own words; never a secret.
+    """
+
+    def __init__(self, kind: BrokerFailure, detail: str) -> None:
+        super().__init__(detail)
+        self.kind: BrokerFailure = kind
+        self.detail = detail
+
+
 @dataclass(eq=False)
 class ConfigError(FairleadError):
     """A setting that cannot be used; prints as `fairlead.toml:12: [limits] event_byte: unknown key; …`."""

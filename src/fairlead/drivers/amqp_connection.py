@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One connection to one broker, from its opening to its end, on the running event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import pika
+import pika.adapters.asyncio_connection
+import pika.exceptions
+import pika.frame
+
+from fairlead.drivers import amqp_failures
+from fairlead.drivers.amqp_channel import Channel, open_channel
+from fairlead.drivers.amqp_message import Broker, Place
+from fairlead.errors import BrokerFailed
+
+CLOSE_SECONDS = 2.0
+_TICKS = 4  # of silence in `heartbeat_seconds`; the broker sends something in half of that
+
+_log = logging.getLogger("pika")
+if _log.level == logging.NOTSET:  # it logs, with traces, what is reported here as one sentence
+    _log.setLevel(logging.CRITICAL)
+
+
+class _Tolerant(pika.adapters.asyncio_connection.AsyncioConnection):  # type: ignore[misc]  # it has no types
+    """Survives a message whose properties cannot be read.
+
+    A time beyond the year 9999 or a float that is not a number would end the connection, the broker would
+    deliver the message again, and so on for ever.
+    """
+
+    def _read_frame(self) -> tuple[int, Any]:
+        try:
+            return super()._read_frame()  # type: ignore[no-any-return]
+        except (pika.exceptions.InvalidFrameError, NotImplementedError):
+            raise
+        except Exception as error:  # whatever a decoder may meet in bytes that others wrote
+            return self._header_without_properties(error)
+
+    def _header_without_properties(self, error: Exception) -> tuple[int, Any]:
+        data = self._frame_buffer
+        if data[:1] != bytes([pika.spec.FRAME_HEADER]):
+            raise error
+        channel, size = int.from_bytes(data[1:3]), int.from_bytes(data[3:7])
+        header = pika.frame.Header(channel, int.from_bytes(data[11:19]), pika.BasicProperties())
+        header.fault = f"{type(error).__name__}: {error}"[:200]
+        header.properties.fault = header.fault
+        return size + 8, header
+
+
+class Wire:
+    """An open connection; `open_wire` makes it.
+
+    Attributes:
+        where: the broker's address, for people.
+        version: of the broker, as numbers; empty where it does not say.
+        ended: done, with the reason, when the connection is no more.
+        blocked: why the broker takes no messages at the moment; "" while it does.
+    """
+
+    def __init__(self, connection: Any, where: str, changed: Callable[[], None]) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._changed = changed
+        self._silent = 0
+        self._heard = -1
+        self._closing: str | None = None
+        self.where = where
+        self.blocked = ""
+        self.ended: asyncio.Future[BrokerFailed] = self._loop.create_future()
+        properties = connection.server_properties or {}
+        self.version = _version(properties.get("version"))
+        connection.add_on_close_callback(self._on_end)
+        connection.add_on_connection_blocked_callback(self._on_blocked)
+        connection.add_on_connection_unblocked_callback(self._on_unblocked)
+        tick_seconds = connection.params.heartbeat / _TICKS if connection.params.heartbeat else 0
+        self._tick_seconds = tick_seconds
+        self._ticking = self._loop.call_later(tick_seconds, self._tick) if tick_seconds else None
+
+    async def channel(self) -> Channel:
+        """A new channel.
+
+        Raises:
+            BrokerFailed: it was not opened.
+        """
+        return await open_channel(self._connection, self.where, self._end_of_channel)
+
+    def abort(self, reason: str) -> None:
+        """End it at once, whatever the other end does."""
+        if self._closing is None:
+            self._closing = reason
+            self._connection._terminate_stream(pika.exceptions.AMQPHeartbeatTimeout(reason))
+
+    async def close(self) -> None:
+        """Say goodbye, what was written before it first; end it after two seconds without an answer."""
+        if self.ended.done():
+            return
+        if self._connection.is_open:
+            self._connection.close()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.shield(self.ended)
+        except TimeoutError:
+            self.abort(f"{self.where} did not say goodbye")
+            await self.ended
+
+    def _end_of_channel(self, reason: BaseException) -> BrokerFailed:
+        if self._closing is not None:
+            return BrokerFailed("away", self._closing)
+        return amqp_failures.on_channel(reason, self.where)
+
+    def _on_end(self, _connection: Any, error: BaseException) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+        if not self.ended.done():
+            failure = amqp_failures.ended(error, self.where)
+            self.ended.set_result(BrokerFailed("away", self._closing or failure.detail))
+
+    def _on_blocked(self, _connection: Any, frame: Any) -> None:
+        reason = str(frame.method.reason)[:100]
+        self.blocked = f"{self.where} takes no messages ({reason}): free memory or disk space there"
+        self._changed()
+
+    def _on_unblocked(self, _connection: Any, _frame: Any) -> None:
+        self.blocked = ""
+        self._changed()
+
+    def _tick(self) -> None:
+        """Give the connection up when nothing has come for `heartbeat_seconds`.
+
+        The library's own check looks at windows of five seconds more, and may so need twice the time and ten
+        seconds. A loop that stood still itself counts one tick only.
+        """
+        heard = self._connection.bytes_received
+        self._silent = self._silent + 1 if heard == self._heard else 0
+        self._heard = heard
+        if self._silent > _TICKS:
+            seconds = self._tick_seconds * _TICKS
+            self.abort(f"nothing came from {self.where} for {seconds:.0f} s: it or the path to it hangs")
+            return
+        self._ticking = self._loop.call_later(self._tick_seconds, self._tick)
+
+
+async def open_wire(
+    broker: Broker,
+    place: Place,
+    address: str,
+    *,
+    name: str,
+    context: ssl.SSLContext | None,
+    changed: Callable[[], None],
+) -> Wire:
+    """Connect to one address of a broker and log in.
+
+    Args:
+        name: shown in the broker's list of connections.
+        context: for TLS; the host of `place` is what the certificate must be for.
+        changed: called when `blocked` changes.
+
+    Raises:
+        BrokerFailed: says why not.
+    """
+    parameters = pika.ConnectionParameters(
+        host=address,
+        port=place.endpoint.port,
+        virtual_host=place.vhost,
+        credentials=pika.PlainCredentials(broker.user, broker.password),
+        heartbeat=broker.heartbeat_seconds,
+        socket_timeout=broker.connect_timeout_seconds,
+        stack_timeout=broker.connect_timeout_seconds,
+        connection_attempts=1,
+        ssl_options=None if context is None else pika.SSLOptions(context, place.endpoint.host),
+        client_properties={"connection_name": name, "product": "Fairlead"},
+    )
+    outcome: asyncio.Future[BrokerFailed | None] = asyncio.get_running_loop().create_future()
+
+    def on_error(_connection: Any, error: BaseException) -> None:
+        outcome.set_result(amqp_failures.connecting(error, place, address, broker.user))
+
+    connection = _Tolerant(parameters, lambda _: outcome.set_result(None), on_error)
+    try:
+        failure = await asyncio.shield(outcome)
+    except asyncio.CancelledError:
+        if not (connection.is_closed or connection.is_closing):
+            connection.close()
+        await asyncio.wait([outcome], timeout=CLOSE_SECONDS)
+        raise
+    if failure is not None:
+        raise failure
+    return Wire(connection, str(place.endpoint), changed)
+
+
+def _version(text: object) -> tuple[int, ...]:
+    numbers = str(text or "").split("-")[0].split(".")
+    return tuple(int(number) for number in numbers if number.isdigit())

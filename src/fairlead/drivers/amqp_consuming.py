@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Consuming one queue, across connections; acknowledgements go out together once a turn of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pika.exceptions
+
+from fairlead.drivers.amqp_channel import Channel
+from fairlead.drivers.amqp_connection import Wire
+from fairlead.drivers.amqp_message import Incoming
+from fairlead.errors import BrokerFailed
+
+_AGAIN_SECONDS = (0.2, 5.0)
+
+
+class Consumer:
+    """One queue's messages, kept coming until `close`.
+
+    Every message is handed to `take` in the order of the queue and stays the broker's until it is
+    acknowledged: when the connection ends the broker delivers what was not acknowledged again, and an
+    acknowledgement of the older delivery is ignored.
+
+    Attributes:
+        up: the broker serves it.
+        detail: why not, one sentence; "" while it does.
+    """
+
+    def __init__(
+        self, queue: str, prefetch: int, take: Callable[[Incoming], object], changed: Callable[[], None]
+    ) -> None:
+        self.queue = queue
+        self.up = False
+        self.detail = "not connected yet"
+        self._prefetch = prefetch
+        self._take = take
+        self._changed = changed
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self._channel: Channel | None = None
+        self._attachment = 0
+        self._next = 1  # the lowest tag that is not settled, of this attachment
+        self._acked: set[int] = set()
+        self._settled: set[int] = set()  # above `_next`, and told to the broker already
+        self._flushing = False
+
+    # -- what the taker says -------------------------------------------------------------------------------
+
+    def ack(self, incoming: Incoming) -> None:
+        """The message is done with; ignored where the delivery is of a connection that has ended."""
+        if incoming.attachment != self._attachment or self._channel is None:
+            return
+        self._acked.add(incoming.tag)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def nack(self, incoming: Incoming, *, requeue: bool) -> None:
+        """The message is not taken: back into the queue, or away (to its dead-letter exchange, if any)."""
+        if incoming.attachment != self._attachment or self._channel is None:
+            return
+        self._flush()
+        with suppress(pika.exceptions.AMQPError):
+            self._channel.raw.basic_nack(incoming.tag, requeue=requeue)
+        self._settled.add(incoming.tag)
+        self._advance(self._settled)
+
+    def close(self) -> None:
+        """Take no more; what was acknowledged is told to the broker. Idempotent."""
+        if self._closed:
+            return
+        self._flush()
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+        self._forget()
+        self._tell(False, "closed")
+
+    def _flush(self) -> None:
+        """Tell the broker in few words: all up to a tag at once, what lies beyond a gap one by one."""
+        self._flushing = False
+        if self._channel is None or not self._acked:
+            return
+        with suppress(pika.exceptions.AMQPError):  # the channel ends: all comes again
+            if self._next in self._acked:
+                before = self._next
+                top = before
+                while top in self._acked or top in self._settled:
+                    top += 1
+                self._next = top
+                self._acked.difference_update(range(before, top))
+                self._settled.difference_update(range(before, top))
+                self._channel.raw.basic_ack(top - 1, multiple=True)
+            for tag in sorted(self._acked):
+                self._channel.raw.basic_ack(tag)
+        self._settled |= self._acked
+        self._acked.clear()
+        self._advance(self._settled)
+
+    def _advance(self, settled: set[int]) -> None:
+        while self._next in settled:
+            settled.remove(self._next)
+            self._next += 1
+
+    # -- its life ------------------------------------------------------------------------------------------
+
+    def attach(self, wire: Wire) -> None:
+        """Consume over this connection from now on, until it ends."""
+        if not self._closed:
+            self._task = self._loop.create_task(self._keep_consuming(wire))
+
+    def detach(self, detail: str) -> None:
+        """The connection has ended."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._forget()
+        self._tell(False, detail)
+
+    async def _keep_consuming(self, wire: Wire) -> None:
+        pause_seconds, longest = _AGAIN_SECONDS
+        while True:
+            try:
+                over = await self._begin(wire)
+                self._tell(True, "")
+                pause_seconds = _AGAIN_SECONDS[0]
+                failure = await asyncio.shield(over)
+            except BrokerFailed as refused:
+                failure = refused
+            self._forget()
+            self._tell(False, failure.detail)
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(longest, pause_seconds * 2)
+
+    async def _begin(self, wire: Wire) -> asyncio.Future[BrokerFailed]:
+        """Start consuming on a new channel; done is what is returned when that is over."""
+        channel = self._channel = await wire.channel()
+        attachment = self._attachment
+        gone = BrokerFailed("missing", f"{wire.where} ended it: the queue {self.queue!r} is gone")
+        raw = channel.raw
+        raw.add_on_cancel_callback(lambda _: channel.end(gone))
+
+        def on_message(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            self._on_message(attachment, method, properties, body)
+
+        await channel.ask(lambda done: raw.basic_qos(prefetch_count=self._prefetch, callback=done))
+        await channel.ask(lambda done: raw.basic_consume(self.queue, on_message, callback=done))
+        return channel.over
+
+    def _forget(self) -> None:
+        """Leave the channel: what it delivered cannot be acknowledged any more."""
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = None
+        self._attachment += 1
+        self._next = 1
+        self._acked.clear()
+        self._settled.clear()
+
+    def _on_message(self, attachment: int, method: Any, properties: Any, body: bytes) -> None:
+        if attachment != self._attachment or self._closed:
+            return
+        incoming = Incoming(
+            body,
+            properties.content_type,
+            properties.message_id,
+            properties.reply_to,
+            properties.headers or {},
+            method.exchange,
+            method.routing_key,
+            method.redelivered,
+            method.delivery_tag,
+            attachment,
+            getattr(properties, "fault", ""),
+        )
+        try:
+            self._take(incoming)
+        except Exception as error:  # a defect of the taker's must not end the connection of others
+            context = {"message": "the taker of a message failed", "exception": error}
+            self._loop.call_exception_handler(context)
+
+    def _tell(self, up: bool, detail: str) -> None:
+        if (up, detail) != (self.up, self.detail):
+            self.up, self.detail = up, detail
+            self._changed()

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Publishing to one exchange over one connection, with confirms.
+
+Each exchange has a channel of its own: a broker closes the channel of whoever publishes to an exchange that
+is missing or forbidden, and that must not take others' messages with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pika
+import pika.exceptions
+
+from fairlead.drivers.amqp_channel import Channel
+from fairlead.drivers.amqp_connection import Wire
+from fairlead.drivers.amqp_message import CONFIRMED, Message, Result
+from fairlead.errors import BrokerFailed
+
+Done = Callable[[Result], object]
+
+
+class _Pending(NamedTuple):
+    """A publish without a result."""
+
+    routing_key: str
+    message: Message
+    done: Done
+
+
+class Publishing:
+    """A confirming channel; what is published before it is open waits for it, in order."""
+
+    def __init__(self, wire: Wire, exchange: str) -> None:
+        self._wire = wire
+        self._exchange = exchange
+        self._channel: Channel | None = None
+        self._waiting: list[_Pending] = []
+        self._outstanding: dict[int, _Pending] = {}
+        self._oldest = 1  # no publish below this tag is outstanding
+        self._last = 0
+        self._returned: dict[tuple[str, str | None], tuple[int, str]] = {}
+        self._opening = asyncio.get_running_loop().create_task(self._open())
+        self.ended = False
+
+    def publish(self, routing_key: str, message: Message, done: Done) -> None:
+        """Hand over one message; `done` is called once, later. Not to be called when `ended`."""
+        pending = _Pending(routing_key, message, done)
+        if self._channel is None:
+            self._waiting.append(pending)
+        else:
+            self._send(self._channel, pending)
+
+    def end(self, detail: str) -> None:
+        """Nothing comes any more: what has no result is lost. Idempotent."""
+        if self.ended:
+            return
+        self.ended = True
+        self._opening.cancel()
+        lost = [*self._outstanding.values(), *self._waiting]
+        self._outstanding.clear()
+        self._waiting.clear()
+        result = Result("lost", detail)
+        for pending in lost:
+            pending.done(result)
+
+    async def _open(self) -> None:
+        try:
+            channel = await self._wire.channel()
+            channel.raw.add_on_return_callback(self._on_return)
+            await channel.ask(lambda done: channel.raw.confirm_delivery(self._on_confirm, done))
+        except BrokerFailed as failure:
+            self.end(failure.detail)
+            return
+        channel.over.add_done_callback(lambda over: self.end(over.result().detail))
+        self._channel = channel
+        waiting, self._waiting = self._waiting, []
+        for pending in waiting:
+            self._send(channel, pending)
+
+    def _send(self, channel: Channel, pending: _Pending) -> None:
+        message = pending.message
+        properties = pika.BasicProperties(
+            content_type=message.content_type,
+            headers=dict(message.headers) or None,
+            delivery_mode=2,
+            reply_to=message.reply_to,
+            message_id=message.message_id,
+        )
+        try:
+            channel.raw.basic_publish(
+                self._exchange, pending.routing_key, message.body, properties, mandatory=True
+            )
+        except (pika.exceptions.AMQPError, ValueError, TypeError) as error:  # nothing was written
+            result = Result("lost", f"the channel to {self._wire.where} ended")
+            if channel.is_open:
+                result = Result("refused", f"AMQP cannot carry the message: {type(error).__name__}")
+            asyncio.get_running_loop().call_soon(pending.done, result)
+            return
+        self._last += 1
+        self._outstanding[self._last] = pending
+
+    # -- what the broker says ------------------------------------------------------------------------------
+
+    def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
+        """Comes before the confirm of the same message.
+
+        It names no tag. Every message outstanding now that is not told apart from it counts as returned: at
+        worst one is published twice, and none is taken for delivered that was not.
+        """
+        reason = f"no queue takes it: {method.reply_code} {method.reply_text}"
+        self._returned[(method.routing_key, properties.message_id)] = (self._last, reason)
+
+    def _on_confirm(self, frame: Any) -> None:
+        method = frame.method
+        tag = method.delivery_tag
+        refused = method.NAME == "Basic.Nack"
+        if not method.multiple:
+            pending = self._outstanding.pop(tag, None)
+            if pending is not None:
+                self._settle(tag, pending, refused)
+            return
+        oldest, self._oldest = self._oldest, max(self._oldest, tag + 1)
+        for each in range(oldest, tag + 1):
+            pending = self._outstanding.pop(each, None)
+            if pending is not None:
+                self._settle(each, pending, refused)
+
+    def _settle(self, tag: int, pending: _Pending, refused: bool) -> None:
+        if refused:
+            pending.done(Result("refused", f"{self._wire.where} did not take it (basic.nack)"))
+        elif not self._returned:
+            pending.done(CONFIRMED)
+        else:
+            last, reason = self._returned.get((pending.routing_key, pending.message.message_id), (0, ""))
+            pending.done(CONFIRMED if tag > last else Result("unroutable", reason))
+            if not self._outstanding:
+                self._returned.clear()
