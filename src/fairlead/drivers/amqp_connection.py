@@ -10,13 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pika
-import pika.adapters.asyncio_connection
-import pika.exceptions
-import pika.frame
 
 from fairlead.drivers import amqp_failures
 from fairlead.drivers.amqp_channel import Channel, open_channel
 from fairlead.drivers.amqp_message import Broker, Place
+from fairlead.drivers.amqp_stream import Stream
 from fairlead.errors import BrokerFailed
 
 CLOSE_SECONDS = 2.0
@@ -25,32 +23,6 @@ _TICKS = 4  # of silence in `heartbeat_seconds`; the broker sends something in h
 _log = logging.getLogger("pika")
 if _log.level == logging.NOTSET:  # it logs, with traces, what is reported here as one sentence
     _log.setLevel(logging.CRITICAL)
-
-
-class _Tolerant(pika.adapters.asyncio_connection.AsyncioConnection):  # type: ignore[misc]  # it has no types
-    """Survives a message whose properties cannot be read.
-
-    A time beyond the year 9999 or a float that is not a number would end the connection, the broker would
-    deliver the message again, and so on for ever.
-    """
-
-    def _read_frame(self) -> tuple[int, Any]:
-        try:
-            return super()._read_frame()  # type: ignore[no-any-return]
-        except (pika.exceptions.InvalidFrameError, NotImplementedError):
-            raise
-        except Exception as error:  # whatever a decoder may meet in bytes that others wrote
-            return self._header_without_properties(error)
-
-    def _header_without_properties(self, error: Exception) -> tuple[int, Any]:
-        data = self._frame_buffer
-        if data[:1] != bytes([pika.spec.FRAME_HEADER]):
-            raise error
-        channel, size = int.from_bytes(data[1:3]), int.from_bytes(data[3:7])
-        header = pika.frame.Header(channel, int.from_bytes(data[11:19]), pika.BasicProperties())
-        header.fault = f"{type(error).__name__}: {error}"[:200]
-        header.properties.fault = header.fault
-        return size + 8, header
 
 
 class Wire:
@@ -63,19 +35,25 @@ class Wire:
         blocked: why the broker takes no messages at the moment; "" while it does.
     """
 
-    def __init__(self, connection: Any, where: str, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        connection: Stream,
+        closed: asyncio.Future[BaseException],
+        where: str,
+        changed: Callable[[], None],
+    ) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._changed = changed
         self._silent = 0
         self._heard = -1
-        self._closing: str | None = None
+        self._aborted: str | None = None
         self.where = where
         self.blocked = ""
         self.ended: asyncio.Future[BrokerFailed] = self._loop.create_future()
         properties = connection.server_properties or {}
         self.version = _version(properties.get("version"))
-        connection.add_on_close_callback(self._on_end)
+        closed.add_done_callback(self._on_end)
         connection.add_on_connection_blocked_callback(self._on_blocked)
         connection.add_on_connection_unblocked_callback(self._on_unblocked)
         tick_seconds = connection.params.heartbeat / _TICKS if connection.params.heartbeat else 0
@@ -92,9 +70,9 @@ class Wire:
 
     def abort(self, reason: str) -> None:
         """End it at once, whatever the other end does."""
-        if self._closing is None:
-            self._closing = reason
-            self._connection._terminate_stream(pika.exceptions.AMQPHeartbeatTimeout(reason))
+        if self._aborted is None and not self.ended.done():
+            self._aborted = reason
+            self._connection.abort()
 
     async def close(self) -> None:
         """Say goodbye, what was written before it first; end it after two seconds without an answer."""
@@ -110,16 +88,15 @@ class Wire:
             await self.ended
 
     def _end_of_channel(self, reason: BaseException) -> BrokerFailed:
-        if self._closing is not None:
-            return BrokerFailed("away", self._closing)
+        if self._aborted is not None:
+            return BrokerFailed("away", self._aborted)
         return amqp_failures.on_channel(reason, self.where)
 
-    def _on_end(self, _connection: Any, error: BaseException) -> None:
+    def _on_end(self, closed: asyncio.Future[BaseException]) -> None:
         if self._ticking is not None:
             self._ticking.cancel()
-        if not self.ended.done():
-            failure = amqp_failures.ended(error, self.where)
-            self.ended.set_result(BrokerFailed("away", self._closing or failure.detail))
+        failure = amqp_failures.ended(closed.result(), self.where)
+        self.ended.set_result(BrokerFailed("away", self._aborted or failure.detail))
 
     def _on_blocked(self, _connection: Any, frame: Any) -> None:
         reason = str(frame.method.reason)[:100]
@@ -171,28 +148,37 @@ async def open_wire(
         virtual_host=place.vhost,
         credentials=pika.PlainCredentials(broker.user, broker.password),
         heartbeat=broker.heartbeat_seconds,
-        socket_timeout=broker.connect_timeout_seconds,
-        stack_timeout=broker.connect_timeout_seconds,
-        connection_attempts=1,
-        ssl_options=None if context is None else pika.SSLOptions(context, place.endpoint.host),
         client_properties={"connection_name": name, "product": "Fairlead"},
     )
-    outcome: asyncio.Future[BrokerFailed | None] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    opened: asyncio.Future[None] = loop.create_future()
+    closed: asyncio.Future[BaseException] = loop.create_future()
 
-    def on_error(_connection: Any, error: BaseException) -> None:
-        outcome.set_result(amqp_failures.connecting(error, place, address, broker.user))
+    def stream() -> Stream:
+        def on_end(_connection: Any, error: BaseException) -> None:
+            closed.set_result(error)
 
-    connection = _Tolerant(parameters, lambda _: outcome.set_result(None), on_error)
+        return Stream(parameters, lambda _: opened.set_result(None), on_end, on_end)
+
+    transport = None
     try:
-        failure = await asyncio.shield(outcome)
-    except asyncio.CancelledError:
-        if not (connection.is_closed or connection.is_closing):
-            connection.close()
-        await asyncio.wait([outcome], timeout=CLOSE_SECONDS)
-        raise
-    if failure is not None:
-        raise failure
-    return Wire(connection, str(place.endpoint), changed)
+        async with asyncio.timeout(broker.connect_timeout_seconds):
+            transport, connection = await loop.create_connection(
+                stream,
+                address,
+                place.endpoint.port,
+                ssl=context,
+                server_hostname=None if context is None else place.endpoint.host,
+            )
+            await asyncio.wait((opened, closed), return_when=asyncio.FIRST_COMPLETED)
+    except OSError as error:  # ssl.SSLError and TimeoutError are some
+        raise amqp_failures.connecting(error, place, address, broker.user) from None
+    finally:
+        if transport is not None and not opened.done():
+            transport.abort()
+    if not opened.done():
+        raise amqp_failures.connecting(closed.result(), place, address, broker.user)
+    return Wire(connection, closed, str(place.endpoint), changed)
 
 
 def _version(text: object) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pika.exceptions
 
+from fairlead.drivers.amqp_acks import Acks
 from fairlead.drivers.amqp_channel import Channel
 from fairlead.drivers.amqp_connection import Wire
 from fairlead.drivers.amqp_message import Incoming
@@ -44,10 +45,7 @@ class Consumer:
         self._closed = False
         self._channel: Channel | None = None
         self._attachment = 0
-        self._next = 1  # the lowest tag that is not settled, of this attachment
-        self._acked: set[int] = set()
-        self._settled: set[int] = set()  # above `_next`, and told to the broker already
-        self._flushing = False
+        self._acks = Acks()
 
     # -- what the taker says -------------------------------------------------------------------------------
 
@@ -55,20 +53,16 @@ class Consumer:
         """The message is done with; ignored where the delivery is of a connection that has ended."""
         if incoming.attachment != self._attachment or self._channel is None:
             return
-        self._acked.add(incoming.tag)
-        if not self._flushing:
-            self._flushing = True
+        if self._acks.ack(incoming.tag):
             self._loop.call_soon(self._flush)
 
     def nack(self, incoming: Incoming, *, requeue: bool) -> None:
         """The message is not taken: back into the queue, or away (to its dead-letter exchange, if any)."""
         if incoming.attachment != self._attachment or self._channel is None:
             return
-        self._flush()
-        with suppress(pika.exceptions.AMQPError):
-            self._channel.raw.basic_nack(incoming.tag, requeue=requeue)
-        self._settled.add(incoming.tag)
-        self._advance(self._settled)
+        if self._acks.nack(incoming.tag):
+            with suppress(pika.exceptions.AMQPError):
+                self._channel.raw.basic_nack(incoming.tag, requeue=requeue)
 
     def close(self) -> None:
         """Take no more; what was acknowledged is told to the broker. Idempotent."""
@@ -82,30 +76,11 @@ class Consumer:
         self._tell(False, "closed")
 
     def _flush(self) -> None:
-        """Tell the broker in few words: all up to a tag at once, what lies beyond a gap one by one."""
-        self._flushing = False
-        if self._channel is None or not self._acked:
+        if self._channel is None:
             return
         with suppress(pika.exceptions.AMQPError):  # the channel ends: all comes again
-            if self._next in self._acked:
-                before = self._next
-                top = before
-                while top in self._acked or top in self._settled:
-                    top += 1
-                self._next = top
-                self._acked.difference_update(range(before, top))
-                self._settled.difference_update(range(before, top))
-                self._channel.raw.basic_ack(top - 1, multiple=True)
-            for tag in sorted(self._acked):
-                self._channel.raw.basic_ack(tag)
-        self._settled |= self._acked
-        self._acked.clear()
-        self._advance(self._settled)
-
-    def _advance(self, settled: set[int]) -> None:
-        while self._next in settled:
-            settled.remove(self._next)
-            self._next += 1
+            for tag, multiple in self._acks.due():
+                self._channel.raw.basic_ack(tag, multiple)
 
     # -- its life ------------------------------------------------------------------------------------------
 
@@ -158,9 +133,7 @@ class Consumer:
             self._channel.close()
         self._channel = None
         self._attachment += 1
-        self._next = 1
-        self._acked.clear()
-        self._settled.clear()
+        self._acks = Acks()
 
     def _on_message(self, attachment: int, method: Any, properties: Any, body: bytes) -> None:
         if attachment != self._attachment or self._closed:
