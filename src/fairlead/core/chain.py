@@ -53,12 +53,10 @@ class Decision:
     Attributes:
         verdict: see the module.
         memory: what the inbox holds after rules 1 and 2; unchanged when stale.
-        missed: how many deliveries `seq` says were lost just before this one; a hint, no more.
     """
 
     verdict: Verdict
     memory: Memory
-    missed: int = 0
 
 
 def decide(memory: Memory, stamps: Stamps) -> Decision:
@@ -66,15 +64,13 @@ def decide(memory: Memory, stamps: Stamps) -> Decision:
     if is_stale(memory, stamps):
         return Decision("stale", memory)
     memory = entered(memory, stamps)
-    missed = 0
     if stamps.seq is not None:
-        missed = max(0, stamps.seq - memory.seq - 1)
         memory = replace(memory, seq=max(memory.seq, stamps.seq))
     if stamps.pos <= memory.settled:
-        return Decision("duplicate", memory, missed)
+        return Decision("duplicate", memory)
     if stamps.prev > memory.settled:
-        return Decision("chain", memory, missed)
-    return Decision("apply", memory, missed)
+        return Decision("chain", memory)
+    return Decision("apply", memory)
 
 
 def is_stale(memory: Memory, stamps: FenceStamps) -> bool:

@@ -81,7 +81,8 @@ def verify(
         secrets: `whsec_…`, `whpk_…` or `whsk_…`; during a rotation several.
         headers: of the request; names in any case.
         now: Unix seconds.
-        tolerance_seconds: how far `webhook-timestamp` may be from `now`, either way.
+        tolerance_seconds: how far `webhook-timestamp` may be from `now`, either way; `math.inf` where a
+            message may wait in a queue.
 
     Returns:
         the secret that verified it.

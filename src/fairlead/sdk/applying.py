@@ -36,8 +36,6 @@ class Applier:
         transaction = self._inbox.begin(stamps.channel, event.key)
         try:
             decision = decide(memory_of(transaction), stamps)
-            if decision.missed:
-                _report(stamps, decision.missed)
             if decision.verdict == "stale":
                 return _stale(transaction)
             if decision.verdict == "apply":
@@ -131,12 +129,3 @@ def _answer(
 def _stale(transaction: Transaction) -> Stale:
     generation, epoch = transaction.fence
     return Stale.of(generation, epoch)
-
-
-def _report(stamps: Stamps, missed: int) -> None:
-    extra = {
-        "subscription": stamps.channel.subscription,
-        "partition": stamps.channel.partition,
-        "missed": missed,
-    }
-    log.warning("The bus lost deliveries; the relay will send them again", extra=extra)

@@ -27,10 +27,9 @@ def deliver(applier: Applier, content_type: str, body: bytes) -> Reply:
         UnsupportedMediaType: another type; only structured deliveries are signed as a whole.
         InboxError: the inbox cannot serve now.
     """
-    media_type = content_type.partition(";")[0].strip().lower()
+    media_type = media_type_of(content_type)
     if media_type == STRUCTURED:
-        stamps = read_stamps(body)
-        return _reply(applier.apply(_stamped(decode_structured(body), stamps), stamps))
+        return _reply(applier.apply(*read_structured(body)))
     if media_type == BATCH:
         return _batch(applier, body)
     if media_type == FENCE:
@@ -39,6 +38,17 @@ def deliver(applier: Applier, content_type: str, body: bytes) -> Reply:
         f"content-type {media_type!r}: a receiver with the library takes structured deliveries",
         members={"supported": [STRUCTURED, BATCH, FENCE]},
     )
+
+
+def media_type_of(content_type: str) -> str:
+    """A content type without its parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def read_structured(body: bytes) -> tuple[Event, Stamps]:
+    """The event of a structured delivery, and where it stands. Raises MalformedJson, InvalidEvent."""
+    stamps = read_stamps(body)
+    return _stamped(decode_structured(body), stamps), stamps
 
 
 def _stamped(event: Event, stamps: Stamps) -> Event:

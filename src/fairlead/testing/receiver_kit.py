@@ -7,7 +7,11 @@
     assert call_asgi(app, first).status == 200                      a duplicate: answered, not handled again
     assert call_asgi(app, kit.out_of_chain(event)).status == 425    an earlier event is missing
 
-Requests are exactly what a relay sends (interface, section 7).
+Requests are exactly what a relay sends (interface, section 7). For a bus (section 8):
+
+    kit = ReceiverKit(secret, bus=True)
+    message = bus_message(kit.deliver(event))       what the relay publishes; publish it, or take it at once:
+    answer = BusDeliveries(applier, [secret]).take(message)
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from fairlead.core.codec import encode_structured
 from fairlead.core.event import Event
 from fairlead.core.signature import Signer
 from fairlead.core.stamps import Stamps
+from fairlead.sdk.bus_deliveries import BusMessage
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -67,6 +72,7 @@ class ReceiverKit:
 
     Args:
         secret: the subscription's, `whsec_…` or `whsk_…`.
+        bus: whether events carry `flseq`, as on a bus.
         clock: Unix seconds for the signatures.
     """
 
@@ -77,6 +83,7 @@ class ReceiverKit:
         subscription: str = "test",
         partition: int = 0,
         generation: int = 1,
+        bus: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._signer = Signer([secret])
@@ -84,6 +91,7 @@ class ReceiverKit:
         self.channel = ChannelId(subscription, partition)
         self.generation, self.epoch, self.floor = generation, 1, 0
         self._position = 0
+        self._seq = 0 if bus else None
         self._last: dict[str, int] = {}
 
     # -- what a relay sends ----------------------------------------------------------------------------
@@ -93,6 +101,8 @@ class ReceiverKit:
         self._position += 1
         prev = self._last.get(event.key, 0)
         self._last[event.key] = self._position
+        if self._seq is not None:
+            self._seq += 1
         return Stamps(
             self.channel,
             self.generation,
@@ -100,6 +110,7 @@ class ReceiverKit:
             self.floor,
             pos=self._position,
             prev=prev if prev > self.floor else 0,
+            seq=self._seq,
         )
 
     def deliver(self, event: Event, stamps: Stamps | None = None) -> SignedRequest:
@@ -120,7 +131,7 @@ class ReceiverKit:
 
     def fence(self) -> SignedRequest:
         """A new epoch, and the delivery that says so without an event."""
-        self.epoch += 1
+        self._enter(self.epoch + 1)
         subscription, partition = self.channel
         body = {
             "flsubscription": subscription,
@@ -134,9 +145,13 @@ class ReceiverKit:
 
     def replay(self) -> None:
         """Begin a new generation: the same events may be delivered anew, from position 1."""
-        self.generation, self.epoch, self.floor = self.generation + 1, 1, 0
-        self._position = 0
+        self.generation, self.floor, self._position = self.generation + 1, 0, 0
+        self._enter(1)
         self._last.clear()
+
+    def _enter(self, epoch: int) -> None:
+        self.epoch = epoch
+        self._seq = None if self._seq is None else 0
 
     # -- what goes wrong on the way --------------------------------------------------------------------
 
@@ -176,6 +191,12 @@ class ReceiverKit:
             "webhook-signature": self._signer.header(id, timestamp, body),
         }
         return SignedRequest("POST", headers, body)
+
+
+def bus_message(request: SignedRequest, reply_to: str | None = "fairlead.acks.test") -> BusMessage:
+    """A delivery as it comes from a broker: the same body and signature, `webhook-id` in `message_id`."""
+    headers = {name: value for name, value in request.headers.items() if name.startswith("webhook-")}
+    return BusMessage(headers, request.headers["content-type"], request.body, reply_to)
 
 
 def call_asgi(app: AsgiApp, request: SignedRequest, path: str = "/") -> Response:
