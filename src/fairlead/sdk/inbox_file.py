@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from fairlead.core.chain import Memory
@@ -29,10 +30,11 @@ CREATE TABLE IF NOT EXISTS fairlead_claim (
     PRIMARY KEY (subscription, partition, key)) WITHOUT ROWID
 """
 
-_CHANNEL = (
-    "SELECT generation, epoch, seq, floor FROM fairlead_channel WHERE subscription = ? AND partition = ?"
-)
-_APPLIED = "SELECT pos FROM fairlead_applied WHERE subscription = ? AND partition = ? AND key = ?"
+_READ = """
+SELECT generation, epoch, seq, floor, pos FROM fairlead_channel c
+LEFT JOIN fairlead_applied a ON a.subscription = c.subscription AND a.partition = c.partition AND a.key = ?
+WHERE c.subscription = ? AND c.partition = ?
+"""
 _CLAIM = """
 INSERT INTO fairlead_claim VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at
@@ -52,12 +54,11 @@ _FORGET_ALL = "DELETE FROM fairlead_applied WHERE subscription = ? AND partition
 
 def read(connection: Connection, channel: ChannelId, key: str | None) -> Memory:
     """What the file holds of a channel and a key of it."""
-    row = connection.execute(_CHANNEL, channel).fetchone()
+    row = connection.execute(_READ, (key, *channel)).fetchone()
     if row is None:
         return Memory()
-    applied = None if key is None else connection.execute(_APPLIED, (*channel, key)).fetchone()
-    generation, epoch, seq, floor = row
-    return Memory(generation, epoch, seq, floor, applied[0] if applied else 0)
+    generation, epoch, seq, floor, applied = row
+    return Memory(generation, epoch, seq, floor, applied or 0)
 
 
 def claim(
@@ -73,40 +74,71 @@ def claim(
     return cursor.rowcount == 1
 
 
+def release(connection: Connection, channel: ChannelId, key: str, owner: str) -> bool:
+    """Delete the lock row of a key, if it is this owner's; whether it was."""
+    return connection.execute(_RELEASE, (*channel, key, owner)).rowcount == 1
+
+
+def renew(connection: Connection, owners: Iterable[str], until: float) -> None:
+    """Let the lock rows of some deliveries hold until a Unix time."""
+    connection.executemany(_RENEW, [(until, owner) for owner in owners])
+
+
 def owns(connection: Connection, channel: ChannelId, key: str, owner: str) -> bool:
     """Whether the lock row of a key is still this owner's."""
     row = connection.execute(_OWNER, (*channel, key)).fetchone()
     return row is not None and row[0] == owner
 
 
-def release(connection: Connection, channel: ChannelId, key: str, owner: str) -> None:
-    """Delete the lock row of a key, if it is this owner's."""
-    connection.execute(_RELEASE, (*channel, key, owner))
-
-
-def renew(connection: Connection, owner: str, until: float) -> None:
-    """Let one delivery's lock row hold until a Unix time."""
-    connection.execute(_RENEW, (until, owner))
+def check(connection: Connection, channel: ChannelId, key: str | None, owner: str, generation: int) -> None:
+    """A delivery still has its lock row, and its generation is not over; else LockLost."""
+    _newest(read(connection, channel, None), generation)
+    if key is not None and not owns(connection, channel, key, owner):
+        raise _lost(key)
 
 
 def write(connection: Connection, channel: ChannelId, key: str | None, memory: Memory) -> None:
     """Store what a delivery recorded; the caller's transaction is open and immediate.
 
     Raises:
-        LockLost: the file holds a newer generation.
+        LockLost: the file holds a newer generation; nothing was written.
     """
     held = read(connection, channel, key)
-    if held.generation > memory.generation:
-        raise LockLost(f"generation {held.generation} began while {memory.generation} was handled")
+    _newest(held, memory.generation)
+    _put(connection, channel, key, held, memory)
+
+
+def finish(connection: Connection, channel: ChannelId, key: str | None, owner: str, memory: Memory) -> None:
+    """As `write`, and free the key, whose lock row must still be this owner's. Raises as `check`."""
+    held = read(connection, channel, key)
+    _newest(held, memory.generation)
+    if key is not None and not release(connection, channel, key, owner):
+        raise _lost(key)
+    _put(connection, channel, key, held, memory)
+
+
+def _put(connection: Connection, channel: ChannelId, key: str | None, held: Memory, memory: Memory) -> None:
     if held.generation == memory.generation:
         memory = _risen(held, memory)
-    connection.execute(_PUT_CHANNEL, (*channel, memory.generation, memory.epoch, memory.seq, memory.floor))
+    if replace(memory, applied=held.applied) != held:
+        row = (*channel, memory.generation, memory.epoch, memory.seq, memory.floor)
+        connection.execute(_PUT_CHANNEL, row)
     if held.generation < memory.generation:
         connection.execute(_FORGET_ALL, channel)
+        held = Memory()
     elif memory.floor > held.floor:
         connection.execute(_FORGET, (*channel, memory.floor))
-    if key is not None and memory.applied > memory.floor:
+    if key is not None and memory.applied > max(memory.floor, held.applied):
         connection.execute(_PUT_APPLIED, (*channel, key, memory.applied))
+
+
+def _newest(held: Memory, generation: int) -> None:
+    if held.generation > generation:
+        raise LockLost(f"generation {held.generation} began while {generation} was handled")
+
+
+def _lost(key: str) -> LockLost:
+    return LockLost(f"the lock of {key!r} ran out while it was handled")
 
 
 def _risen(held: Memory, memory: Memory) -> Memory:

@@ -6,19 +6,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
 from fairlead.drivers.sqlite_local import Connection, SqliteError, abandon, is_busy, open_local, transaction
 from fairlead.errors import InboxBusy
 from fairlead.sdk import inbox_file
+from fairlead.sdk.inbox_group import GroupCommit, Share
 from fairlead.sdk.locks import NamedLocks
 
 log = logging.getLogger("fairlead.inbox")
+
+T = TypeVar("T")
 
 
 class InboxProcess:
@@ -34,6 +37,7 @@ class InboxProcess:
         self.connection = self._open("FULL")
         self._quick = self._open("NORMAL")
         self._writer = threading.Lock()
+        self._group = GroupCommit(self._commit)
         self._keys = NamedLocks()
         self._owners: dict[str, float] = {}
         self._changed = threading.Condition()
@@ -63,9 +67,7 @@ class InboxProcess:
         except BaseException as error:
             self._writer.release()
             if is_busy(error):
-                raise InboxBusy(
-                    f"{self.path}: another process writes for longer than {self._wait:g} s"
-                ) from None
+                raise self._busy() from None
             raise
 
     def leave(self) -> None:
@@ -76,21 +78,35 @@ class InboxProcess:
         finally:
             self._writer.release()
 
-    @contextmanager
-    def _quickly(self) -> Iterator[Connection]:
-        """One short transaction that need not survive a power loss."""
+    def write(self, work: Callable[[Connection], T], *, durable: bool = True) -> T:
+        """Run `work` in a short transaction, which may be shared with other threads; see `GroupCommit.run`.
+
+        Args:
+            durable: whether it must survive a power loss.
+
+        Raises:
+            LockLost: of `work`, before it wrote anything.
+            InboxBusy: the file was not free in time.
+            sqlite3.Error: nothing was stored.
+        """
+        return self._group.run(work, durable=durable)
+
+    def _commit(self, shares: Sequence[Share]) -> None:
+        connection = self.connection if any(share.durable for share in shares) else self._quick
         self._lock_writer()
         try:
-            with transaction(self._quick):
-                yield self._quick
+            with transaction(connection):
+                for share in shares:
+                    share.run(connection)
         except SqliteError as error:
             if is_busy(error):
-                raise InboxBusy(
-                    f"{self.path}: another process writes for longer than {self._wait:g} s"
-                ) from None
+                raise self._busy() from None
             raise
         finally:
             self._writer.release()
+
+    def _busy(self) -> InboxBusy:
+        return InboxBusy(f"{self.path}: another process writes for longer than {self._wait:g} s")
 
     def _lock_writer(self) -> None:
         if not self._writer.acquire(timeout=self._wait):
@@ -100,8 +116,7 @@ class InboxProcess:
 
     def read(self, channel: ChannelId, key: str | None) -> Memory:
         """What the file holds, under no lock."""
-        with self._quickly() as connection:
-            return inbox_file.read(connection, channel, key)
+        return self.write(partial(inbox_file.read, channel=channel, key=key), durable=False)
 
     def take(self, channel: ChannelId, key: str, owner: str) -> Memory:
         """Take the lock of a key, here and between processes, then read. Raises InboxBusy."""
@@ -119,11 +134,9 @@ class InboxProcess:
     def _claim(self, channel: ChannelId, key: str, owner: str, deadline: float) -> Memory:
         pause = 0.005
         while True:
-            with self._quickly() as connection:
-                if inbox_file.claim(
-                    connection, channel, key, owner, now=time.time(), lease_seconds=self._lease
-                ):
-                    return inbox_file.read(connection, channel, key)
+            memory = self.write(partial(self._try, channel=channel, key=key, owner=owner), durable=False)
+            if memory is not None:
+                return memory
             if time.monotonic() > deadline:
                 raise InboxBusy(
                     f"{key!r} is being handled by another process, for longer than {self._wait:g} s"
@@ -131,14 +144,18 @@ class InboxProcess:
             time.sleep(pause)
             pause = min(0.1, pause * 2)
 
+    def _try(self, connection: Connection, channel: ChannelId, key: str, owner: str) -> Memory | None:
+        taken = inbox_file.claim(connection, channel, key, owner, now=time.time(), lease_seconds=self._lease)
+        return inbox_file.read(connection, channel, key) if taken else None
+
     def let_go(self, channel: ChannelId, key: str, owner: str, *, released: bool) -> None:
         """Free a key; its lock row was deleted with the commit if `released`."""
         with self._changed:
             self._owners.pop(owner, None)
         try:
             if not released:
-                with self._quickly() as connection:
-                    inbox_file.release(connection, channel, key, owner)
+                release = partial(inbox_file.release, channel=channel, key=key, owner=owner)
+                self.write(release, durable=False)
         except (SqliteError, InboxBusy) as error:
             # The row runs out by itself; until then the relay is told to come back.
             log.warning("A lock row of the inbox could not be freed", extra={"error": str(error)})
@@ -172,9 +189,9 @@ class InboxProcess:
 
     def _prolong(self, owners: list[str]) -> None:
         try:
-            with self._quickly() as connection:
-                for owner in owners:
-                    inbox_file.renew(connection, owner, time.time() + self._lease)
+            self.write(
+                partial(inbox_file.renew, owners=owners, until=time.time() + self._lease), durable=False
+            )
         except (SqliteError, InboxBusy) as error:
             # Who cannot write now tries again; a row that runs out is noticed at the commit.
             log.warning("The lock rows of the inbox could not be renewed", extra={"error": str(error)})

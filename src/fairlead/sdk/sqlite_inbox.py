@@ -20,8 +20,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
-from fairlead.drivers.sqlite_local import Cursor, SqliteError, Value
-from fairlead.errors import InboxError, LockLost
+from fairlead.drivers.sqlite_local import Connection, Cursor, SqliteError, Value
+from fairlead.errors import InboxError
 from fairlead.sdk import inbox_file
 from fairlead.sdk.inbox_process import InboxProcess
 
@@ -94,10 +94,9 @@ class SqliteTransaction:
         self._channel, self._key, self._owner = channel, key, owner
         self._memory = memory
         self._record: Memory | None = None
-        self._joined = self._ended = self._released = False
-        self._turn = (
-            threading.Lock()
-        )  # an abandoned `run` must not take the file after the delivery has ended
+        self._joined = self._sealed = self._ended = self._released = False
+        # An abandoned `run` must not take the file after the delivery has ended.
+        self._turn = threading.Lock()
 
     # -- for the handler -------------------------------------------------------------------------------
 
@@ -143,7 +142,7 @@ class SqliteTransaction:
 
     def _enter(self) -> None:
         with self._turn:
-            if self._ended:
+            if self._sealed:
                 raise RuntimeError("the delivery has ended; its transaction cannot be used any more")
             if not self._joined:
                 self._process.enter()
@@ -152,12 +151,8 @@ class SqliteTransaction:
 
     def _check(self) -> None:
         """Inside the write transaction: the delivery still has what it began with, or LockLost."""
-        connection = self._process.connection
-        if self._key is not None and not inbox_file.owns(connection, self._channel, self._key, self._owner):
-            raise LockLost(f"the lock of {self._key!r} ran out while it was handled")
-        generation = inbox_file.read(connection, self._channel, None).generation
-        if generation > (self._record or self._memory).generation:
-            raise LockLost(f"generation {generation} began while {self._key!r} was handled")
+        generation = (self._record or self._memory).generation
+        inbox_file.check(self._process.connection, self._channel, self._key, self._owner, generation)
 
     # -- for the receiver ------------------------------------------------------------------------------
 
@@ -188,32 +183,36 @@ class SqliteTransaction:
     def commit(self) -> None:
         """See `Transaction.commit`."""
         try:
-            if self._joined or (self._record is not None and self._record != self._memory):
-                self._store()
+            with self._turn:
+                self._sealed = True
+            if self._joined:
+                self._commit_with_the_handler()
+            elif self._record is not None and self._record != self._memory:
+                self._process.write(self._finish)
+                self._released = True
         except SqliteError as error:
             raise InboxError(f"{self._process.path}: {error}") from error
         finally:
             self.rollback()
 
-    def _store(self) -> None:
-        self._enter()
+    def _commit_with_the_handler(self) -> None:
         connection = self._process.connection
         if not connection.in_transaction:
             raise RuntimeError("the handler ended the delivery's transaction; only the receiver may")
-        self._check()
-        if self._record is not None:
-            inbox_file.write(connection, self._channel, self._key, self._record)
-        if self._key is not None:
-            inbox_file.release(connection, self._channel, self._key, self._owner)
+        self._finish(connection)
         connection.execute("COMMIT")
         self._released = True
+
+    def _finish(self, connection: Connection) -> None:
+        memory = self._record or self._memory
+        inbox_file.finish(connection, self._channel, self._key, self._owner, memory)
 
     def rollback(self) -> None:
         """See `Transaction.rollback`."""
         with self._turn:
             if self._ended:
                 return
-            self._ended = True
+            self._ended = self._sealed = True
             try:
                 if self._joined:
                     self._process.leave()

@@ -83,6 +83,11 @@ class InboxContract:
         assert read(inbox, "k") == Memory(8, 1)
         assert read(inbox, "l").applied == 3
 
+    def test_a_newer_generation_begins_a_key_again_at_a_lower_position(self, inbox: Inbox) -> None:
+        store(inbox, "k", Memory(7, 2, applied=9))
+        store(inbox, "k", Memory(8, 1, applied=3))
+        assert read(inbox, "k") == Memory(8, 1, applied=3)
+
     def test_a_floor_forgets_the_keys_at_or_below_it(self, inbox: Inbox) -> None:
         store(inbox, "k", Memory(7, 2, applied=9))
         store(inbox, "l", Memory(7, 2, applied=11))
@@ -157,6 +162,23 @@ class InboxContract:
         for thread in threads:
             thread.join(DEADLINE_SECONDS)
         assert read(inbox, "k").applied == 20
+
+    def test_many_keys_at_once_keep_what_each_recorded(self, inbox: Inbox, other: Inbox) -> None:
+        def count(which: Inbox, key: str) -> None:
+            for applied in range(1, 6):
+                transaction = begin_patiently(which, key)
+                transaction.record(Memory(7, 2, applied, floor=applied // 3, applied=applied * 10))
+                transaction.commit()
+
+        keys = [f"k{n}" for n in range(12)]
+        threads = [
+            threading.Thread(target=count, args=((inbox, other)[n % 2], key)) for n, key in enumerate(keys)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(DEADLINE_SECONDS)
+        assert [read(other, key) for key in keys] == [Memory(7, 2, 5, 1, 50)] * 12
 
 
 def read(inbox: Inbox, key: str, channel: ChannelId = CHANNEL) -> Memory:

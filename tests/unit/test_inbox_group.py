@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Group commit: who leads, who follows, and whose error is whose."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+
+from fairlead.errors import InboxBusy, LockLost
+from fairlead.sdk.inbox_group import GroupCommit, Share
+
+DEADLINE_SECONDS = 30.0
+
+
+class Disk:
+    """Carries groups out; the first only when it is told to, so that others can queue up behind it."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.groups: list[int] = []
+        self.began, self.go = threading.Event(), threading.Event()
+        self.error = error
+        self.connection = sqlite3.connect(":memory:", check_same_thread=False)
+
+    def commit(self, shares: Sequence[Share]) -> None:
+        self.groups.append(len(shares))
+        if len(self.groups) == 1:
+            self.began.set()
+            assert self.go.wait(DEADLINE_SECONDS)
+        elif self.error is not None:
+            raise self.error
+        for share in shares:
+            share.run(self.connection)
+
+
+def at_once(disk: Disk, works: Sequence[Callable[[Any], Any]]) -> list[object]:
+    """Run `works` in threads, all but the first queued up while the first is under way; results or errors."""
+    group = GroupCommit(disk.commit)
+    outcomes: list[object] = [None] * len(works)
+
+    def run(at: int) -> None:
+        try:
+            outcomes[at] = group.run(works[at], durable=True)
+        except Exception as error:
+            outcomes[at] = error
+
+    threads = [threading.Thread(target=run, args=(at,)) for at in range(len(works))]
+    threads[0].start()
+    assert disk.began.wait(DEADLINE_SECONDS)
+    for thread in threads[1:]:
+        thread.start()
+    while len(group._waiting) < len(works) - 1:
+        threading.Event().wait(0.001)
+    disk.go.set()
+    for thread in threads:
+        thread.join(DEADLINE_SECONDS)
+    disk.connection.close()
+    return outcomes
+
+
+def give(n: int, _: object) -> int:
+    return n
+
+
+def lose(_: object) -> None:
+    raise LockLost("ran out")
+
+
+def fail(_: object) -> None:
+    raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_what_waits_while_a_group_is_stored_is_the_next_group() -> None:
+    disk = Disk()
+    assert at_once(disk, [partial(give, n) for n in range(9)]) == list(range(9))
+    assert disk.groups == [1, 8]
+
+
+def test_a_lost_lock_is_the_affair_of_one() -> None:
+    outcomes = at_once(Disk(), [lambda _: 0, lambda _: 1, lose, lambda _: 3])
+    assert [outcomes[0], outcomes[1], outcomes[3]] == [0, 1, 3]
+    assert isinstance(outcomes[2], LockLost)
+
+
+def test_one_that_cannot_be_stored_does_not_take_the_others_along() -> None:
+    disk = Disk()
+    outcomes = at_once(disk, [lambda _: 0, lambda _: 1, fail, lambda _: 3])
+    assert [outcomes[0], outcomes[1], outcomes[3]] == [0, 1, 3]
+    assert isinstance(outcomes[2], sqlite3.OperationalError)
+    assert disk.groups == [1, 3, 1, 1, 1]
+
+
+def test_a_file_that_is_busy_is_not_tried_by_each_in_turn() -> None:
+    disk = Disk(InboxBusy("another process writes"))
+    outcomes = at_once(disk, [lambda _: 0, lambda _: 1, lambda _: 2])
+    assert outcomes[0] == 0
+    assert [type(outcome) for outcome in outcomes[1:]] == [InboxBusy, InboxBusy]
+    assert disk.groups == [1, 2]
+
+
+def test_after_an_error_the_next_leads_again() -> None:
+    disk = Disk()
+    disk.go.set()
+    group = GroupCommit(disk.commit)
+    with pytest.raises(sqlite3.OperationalError):
+        group.run(fail, durable=True)
+    assert group.run(lambda _: 7, durable=True) == 7
+    disk.connection.close()
