@@ -331,11 +331,6 @@ def test_the_handshake_names_the_origin_and_the_rate_it_was_given(tmp_path: Path
     assert "webhook-allowed-origin" not in refused.headers
 
 
-def test_consume_says_that_the_bus_comes_later(receiver: Receiver) -> None:
-    with pytest.raises(NotImplementedError, match="later release"):
-        receiver.consume("amqps://mq.example", "q")
-
-
 # -- side by side --------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
 from fairlead.core.signature import ID, SIGNATURE, TIMESTAMP, verify
 from fairlead.errors import (
@@ -39,6 +39,7 @@ from fairlead.sdk.sqlite_inbox import SqliteInbox
 
 if TYPE_CHECKING:
     from fairlead.sdk.receiver_asgi import ReceiverAsgi
+    from fairlead.sdk.receiver_bus import ReceiverBus
     from fairlead.sdk.receiver_wsgi import ReceiverWsgi
 
 METHODS = ("POST", "PUT", "PATCH")
@@ -75,7 +76,7 @@ class Receiver:
         inbox: a file for an SQLite inbox, or any `Inbox`; shared by all processes of this receiver.
         relay_url: where to send answers that the reply queue did not take (bus only).
         answer_secret: signs answers where deliveries are signed with `v1a` (bus only).
-        concurrency: deliveries handled at once; beyond it the answer is 429.
+        concurrency: deliveries handled at once, by HTTP and by each `consume`; beyond it HTTP gets 429.
         allowed_origins: which relays may send, for the subscription handshake; `*` for any.
         allowed_rate: requests per minute granted in the handshake; None for any.
         max_body_bytes: a greater request body is answered 413.
@@ -107,6 +108,7 @@ class Receiver:
         self._clock = clock
         self._background = BackgroundLoop()
         self._processes: dict[int, _Process] = {}
+        self._buses: set[ReceiverBus] = set()
 
     # -- mounting --------------------------------------------------------------------------------------
 
@@ -124,19 +126,60 @@ class Receiver:
 
         return ReceiverWsgi(self)
 
-    def consume(self, amqp_url: str, queue: str) -> NoReturn:
-        """Consume deliveries from a message bus.
+    def consume(
+        self,
+        amqp_url: str | Sequence[str],
+        queue: str,
+        *,
+        ca_file: str | None = None,
+        prefetch: int = 1024,
+    ) -> None:
+        """Take deliveries from a queue of a message bus, in this thread, until `stop`, `close` or Ctrl-C.
+
+        It works beside `asgi` and `wsgi`, in the same process or in others, into the same inbox. It connects
+        for ever, and says in the log why it does not consume. Every delivery is settled at the broker once
+        the inbox has decided, and answered to the reply queue; where that fails, by POST to `relay_url`.
+        Messages that no relay of ours has signed are dropped, with the reason in the log.
+
+        Args:
+            amqp_url: `amqps://user:password@host/vhost`; several are nodes of one cluster, tried in turn with
+                the first one's login.
+            queue: `fairlead.<subscription>.<shard>`; one call for each shard, each in a thread of its own.
+            ca_file: further certificate authorities for the broker and the relay, PEM.
+            prefetch: how many deliveries may be here unsettled; 256 per partition of the queue are under way
+                at most, and a prefetch below that lets a slow resource hold up others.
 
         Raises:
-            NotImplementedError: always; the bus comes with a later release.
+            ValueError: a URL that is none, or a `whpk_…` among the secrets without `answer_secret`.
+            ModuleNotFoundError: the AMQP library is not installed: `pip install 'fairlead[amqp]'`.
         """
-        raise NotImplementedError(
-            "Receiver.consume: the message bus comes with a later release of Fairlead; "
-            "mount receiver.asgi or receiver.wsgi and subscribe with an http(s) sink"
-        )
+        try:
+            from fairlead.sdk.receiver_bus import ReceiverBus, broker_of
+        except ModuleNotFoundError as error:
+            raise _without_pika(error) from None
+        applier = Applier(self.inbox, caller(self._handler, None, self._background))
+        bus = ReceiverBus(self, applier, broker_of(amqp_url, ca_file), queue, prefetch)
+        self._buses.add(bus)
+        try:
+            bus.run()
+        finally:
+            self._buses.discard(bus)
+            bus.ended.set()
+
+    def stop(self) -> None:
+        """Let `consume` return once what it has begun is done; from any thread or a signal handler."""
+        for bus in tuple(self._buses):
+            bus.stop()
 
     def close(self) -> None:
-        """Wait for the deliveries under way and close the inbox; idempotent."""
+        """Stop consuming, wait for the deliveries under way and close the inbox; idempotent.
+
+        Not from a handler, nor from a signal handler of the thread that consumes: there, `stop` does.
+        """
+        buses = tuple(self._buses)
+        self.stop()
+        for bus in buses:
+            bus.ended.wait()
         process = self._processes.pop(os.getpid(), None)
         if process is not None:
             process.workers.shutdown(wait=True)
@@ -225,6 +268,13 @@ class Receiver:
         if "webhook-request-rate" in headers:
             allowed["webhook-allowed-rate"] = "*" if self._rate is None else str(self._rate)
         return Reply(204, allowed)
+
+
+def _without_pika(error: ModuleNotFoundError) -> ModuleNotFoundError:
+    if error.name != "pika":
+        return error
+    detail = "Receiver.consume needs an AMQP library: pip install 'fairlead[amqp]'"
+    return ModuleNotFoundError(detail, name=error.name)
 
 
 def _checked(secrets: Sequence[str]) -> tuple[str, ...]:

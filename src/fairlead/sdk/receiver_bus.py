@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A receiver on a message bus: consumes until it is told to stop, in the calling thread.
+
+One connection, on an event loop of its own: the network's side. Handlers run in worker threads (or, `async
+def`, on the receiver's background loop), so that a slow one never keeps the broker waiting for a heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fairlead.drivers.amqp import Broker, Consumer, Incoming, Session
+from fairlead.sdk.applying import Applier
+from fairlead.sdk.bus_answers import BusAnswers
+from fairlead.sdk.bus_deliveries import BusAnswer, BusDeliveries, BusMessage
+from fairlead.sdk.bus_lanes import BusLanes, Job
+from fairlead.sdk.bus_posting import AnswerPost
+
+if TYPE_CHECKING:
+    from fairlead.sdk.receiver import Receiver
+
+log = logging.getLogger("fairlead.receiver")
+
+
+def broker_of(urls: str | Sequence[str], ca_file: str | None) -> Broker:
+    """One broker, or the nodes of one cluster with the first one's login.
+
+    Raises:
+        ValueError: a URL is none; the message never holds the password.
+    """
+    brokers = [Broker.of(url, ca_file=ca_file) for url in ([urls] if isinstance(urls, str) else urls)]
+    if not brokers:
+        raise ValueError("amqp_url is empty: give amqps://user:password@host/vhost, or several")
+    return replace(brokers[0], addresses=tuple(broker.addresses[0] for broker in brokers))
+
+
+class ReceiverBus:
+    """One call of `Receiver.consume`.
+
+    Args:
+        prefetch: messages that the broker hands over before the first of them is acknowledged.
+
+    Attributes:
+        ended: set when `run` has returned.
+
+    Raises:
+        ValueError: `relay_url` is no URL of a relay, or a secret cannot sign answers.
+    """
+
+    def __init__(
+        self, receiver: Receiver, applier: Applier, broker: Broker, queue: str, prefetch: int
+    ) -> None:
+        self._deliveries = BusDeliveries(
+            applier, receiver.secrets, receiver.answer_secret, max_body_bytes=receiver.max_body_bytes
+        )
+        url = receiver.relay_url
+        self._post = None if url is None else AnswerPost(url, ca_file=broker.ca_file)
+        self._broker, self._queue, self._prefetch = broker, queue, prefetch
+        self._concurrency = receiver.concurrency
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._stopped = False
+        self.ended = threading.Event()
+        self._said = ""
+        self._session: Session
+        self._lanes: BusLanes
+        self._consumer: Consumer
+        self._answers: BusAnswers
+
+    def run(self) -> None:
+        """Consume until `stop`, connecting again and again; finish what has begun."""
+        asyncio.run(self._consume())
+
+    def stop(self) -> None:
+        """Let `run` return soon; from any thread or a signal handler. Idempotent."""
+        self._stopped = True
+        loop, stop = self._loop, self._stop
+        if loop is not None and stop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(stop.set)
+
+    async def _consume(self) -> None:
+        self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        if self._stopped:
+            return
+        name = f"fairlead receiver of {self._queue}"
+        self._session = session = Session(self._broker, name=name, changed=self._tell)
+        self._said = session.detail
+        self._lanes = BusLanes(self._deliveries.apply, self._on_applied, concurrency=self._concurrency)
+        self._answers = BusAnswers(session, self._post)
+        self._consumer = session.consume(self._queue, self._prefetch, self._on_message, self._on_change)
+        try:
+            await self._stop.wait()
+        finally:
+            await self._lanes.close()
+            await self._answers.close()
+            self._consumer.close()
+            await session.close()
+
+    # -- what the broker hands over ------------------------------------------------------------------------
+
+    def _on_message(self, incoming: Incoming) -> None:
+        if self._stopped:
+            return  # it is not ours to begin: unsettled it goes to whoever comes next
+        headers = {**incoming.headers, "webhook-id": incoming.message_id}
+        message = BusMessage(headers, incoming.content_type, incoming.body, incoming.reply_to)
+        delivery = self._deliveries.open(message)
+        if delivery is None:
+            self._consumer.ack(incoming)
+        else:
+            self._lanes.add(Job(delivery, incoming))
+
+    def _on_applied(self, job: Job, answer: BusAnswer | None) -> None:
+        self._consumer.ack(job.ticket)
+        if answer is not None:
+            self._answers.send(answer)
+
+    def _on_change(self) -> None:
+        if not self._consumer.up:
+            self._lanes.forget()
+            self._deliveries.reconnected()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say in the log, once, what has changed."""
+        consumer, session = self._consumer, self._session
+        why = "" if consumer.up else consumer.detail if session.up else session.detail
+        if why == self._said or self._stopped:
+            return
+        self._said = why
+        if why:
+            log.warning("Not consuming %s: %s; it is tried again and again", self._queue, why)
+        else:
+            log.info("Consuming %s", self._queue)
