@@ -96,9 +96,9 @@ class RelayEnd:
 
 
 @contextmanager
-def relay_end(node: RabbitNode) -> Iterator[RelayEnd]:
-    """A relay's end in a virtual host of its own."""
-    relay = RelayEnd(node, node.add_vhost())
+def relay_end(node: RabbitNode, vhost: str | None = None) -> Iterator[RelayEnd]:
+    """A relay's end, in a virtual host of its own if none is named."""
+    relay = RelayEnd(node, vhost or node.add_vhost())
     try:
         yield relay
     finally:
