@@ -18,8 +18,8 @@ import pika.exceptions
 from fairlead import Event
 from fairlead.testing.receiver_kit import ReceiverKit, SignedRequest
 from tests.acceptance.waiting import until
-from tests.contract.relay_end import QUEUE, RelayEnd
 from tests.contract.receiving import SECRET
+from tests.contract.relay_end import QUEUE, RelayEnd
 
 PROGRAM = """
 import logging, signal, sys, threading

@@ -14,8 +14,8 @@ import pytest
 from fairlead.testing.receiver_kit import ReceiverKit, SignedRequest
 from tests.acceptance.bus_receivers import BusReceiver, Owed, bus_receivers, effects
 from tests.acceptance.waiting import until
-from tests.contract.relay_end import QUEUE, RelayEnd, relay_end
 from tests.contract.receiving import SECRET, event
+from tests.contract.relay_end import QUEUE, RelayEnd, relay_end
 from tests.servers.rabbitmq import RabbitNode, RabbitNodes, settled_declares
 
 

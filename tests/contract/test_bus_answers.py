@@ -25,8 +25,8 @@ from fairlead.sdk.bus_posting import AnswerPost
 from fairlead.testing.receiver_kit import ReceiverKit
 from tests.acceptance.processes import RelayProcess
 from tests.acceptance.waiting import until
-from tests.contract.relay_end import REPLIES, consuming, relay_end
 from tests.contract.receiving import OTHER_SECRET, SECRET, Taken, event, receiver_at
+from tests.contract.relay_end import REPLIES, consuming, relay_end
 from tests.servers.rabbitmq import RabbitNode
 
 CONFIRMED = Result("confirmed")

@@ -15,8 +15,8 @@ from fairlead.sdk.bus_deliveries import BusMessage
 from fairlead.sdk.sqlite_inbox import SqliteInbox
 from fairlead.testing.receiver_kit import ReceiverKit, bus_message
 from tests.acceptance.waiting import until
-from tests.contract.relay_end import QUEUE, REPLIES, RelayEnd, consuming, relay_end
 from tests.contract.receiving import OTHER_SECRET, SECRET, Taken, event, receiver_at, send
+from tests.contract.relay_end import QUEUE, REPLIES, RelayEnd, consuming, relay_end
 from tests.servers.rabbitmq import RabbitNode
 
 DEADLINE_SECONDS = 60.0
