@@ -25,10 +25,11 @@ from fairlead.drivers.tls import client_context
 from fairlead.engine.node import Node
 from fairlead.engine.settings import Breaker, EngineSettings, Limits, Retention
 from fairlead.errors import ConfigError
-from fairlead.ports import ApiKey, Clock, Sender
+from fairlead.ports import ApiKey, Bus, Clock, Sender
 from fairlead.stores.sqlite import tools as sqlite_tools
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.telemetry import Telemetry
+from fairlead.transports.amqp import AmqpBus
 from fairlead.transports.http import HttpSender
 from fairlead.web.app import WebApp, create_app
 from fairlead.web.limits import BodyLimits
@@ -100,9 +101,21 @@ def http_sender(config: Config, policy: EgressPolicy, clock: Clock) -> HttpSende
     return HttpSender(client, policy, clock, origin=config.webhook.origin or socket.gethostname())
 
 
-def make_node(config: Config, store: SqliteStore, sender: Sender, clock: Clock) -> Node:
+async def amqp_bus(config: Config, policy: EgressPolicy, clock: Clock, store: SqliteStore) -> AmqpBus:
+    """Message buses under `policy`; connects with the first subscription that has one, and not before."""
+    resolver = Resolver(policy, ttl_seconds=config.egress.dns_ttl_seconds)
+    node_id = await store.note("relay", "node-id")
+    if node_id is None:  # kept, so that a restart finds the answers in its reply queue
+        node_id = await store.note("relay", "node-id", os.urandom(8).hex()) or ""
+    return AmqpBus(policy, resolver, clock, node_id=node_id, ca_file=config.egress.ca_file)
+
+
+def make_node(
+    config: Config, store: SqliteStore, sender: Sender, clock: Clock, bus: Bus | None = None
+) -> Node:
     """The relay without its outside."""
-    return Node(store, sender, clock, engine_settings(config), random=random.Random(), telemetry=Telemetry())
+    settings = engine_settings(config)
+    return Node(store, sender, clock, settings, random=random.Random(), telemetry=Telemetry(), bus=bus)
 
 
 def engine_settings(config: Config) -> EngineSettings:
@@ -189,7 +202,8 @@ class Server:
 
     async def _start(self, store: SqliteStore, policy: EgressPolicy) -> None:
         config, clock = self._config, self._clock
-        node = self._node = make_node(config, store, http_sender(config, policy, clock), clock)
+        bus = await amqp_bus(config, policy, clock, store)
+        node = self._node = make_node(config, store, http_sender(config, policy, clock), clock, bus)
         keys = _Logins(store, clock, config, policy)
         if not await keys.configured() and not config.listen.is_loopback:
             raise ConfigError(

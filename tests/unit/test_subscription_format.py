@@ -455,13 +455,23 @@ def test_signature_follows_the_secret_that_is_given() -> None:
 BUS = {"sink": "amqps://mq.example/vh", "protocol": "AMQP"}
 
 
-def test_amqp_is_refused_in_this_release_and_said_so() -> None:
-    assert list(refused(BUS)) == ["/protocol"]
-    assert "later release" in refused(BUS)["/protocol"]
+def test_an_amqp_target_has_every_setting_with_its_effective_value() -> None:
+    (target,) = read(BUS).targets
+    assert target.settings == {
+        "exchange": "fairlead", "routing_key": "console", "queue": None, "address": None, "addresses": [],
+        "shards": 1, "mode": "structured", "declare": True,
+    }  # fmt: skip
     names = {"exchange": "e", "routing_key": "r", "queue": "q", "address": "a"}
     rest = {"declare": False, "shards": 4, "addresses": ["amqps://two.example"], "mode": "structured"}
-    route = [{**BUS, "protocolsettings": {**names, **rest}}]
-    assert list(refused(config(route=route))) == ["/config/route/0/protocol"]
+    _, second = read(config(route=[{**BUS, "protocolsettings": {**names, **rest}}])).targets
+    assert second.settings == {**names, **rest}
+
+
+def test_a_bus_settles_by_answers_of_the_library_unless_the_confirm_is_asked_for() -> None:
+    options = read(BUS).options
+    assert (options.settles, options.receiver) == ("applied", "library")
+    options = read({**BUS, "config": {"settles": "confirm"}}).options
+    assert (options.settles, options.receiver, options.failover) == ("confirm", "plain", "wait")
 
 
 @pytest.mark.parametrize(
@@ -474,20 +484,24 @@ def test_amqp_is_refused_in_this_release_and_said_so() -> None:
         ({**BUS, "protocolsettings": {"mode": "bare"}}, "/protocolsettings/mode"),
         ({**BUS, "protocolsettings": {"declare": "no"}}, "/protocolsettings/declare"),
         ({**BUS, "protocolsettings": {"addresses": ["https://x"]}}, "/protocolsettings/addresses/0"),
+        ({**BUS, "protocolsettings": {"queue": "q" * 251}}, "/protocolsettings/queue"),
+        ({**BUS, "protocolsettings": {"queue": ""}}, "/protocolsettings/queue"),
+        ({**BUS, "protocolsettings": {"exchange": "amq.direct"}}, "/protocolsettings/exchange"),
         ({**BUS, "config": {"settles": "applied", "receiver": "plain"}}, "/config/receiver"),
         ({**BUS, "config": {"settles": "confirm", "receiver": "library"}}, "/config/settles"),
         ({**BUS, "config": {"failover": "off"}}, "/config/failover"),
         ({**BUS, "protocolsettings": {"mode": "binary"}}, "/config/settles"),
     ],
 )
-def test_amqp_settings_are_checked_all_the_same(document: dict[str, Any], pointer: str) -> None:
-    assert set(refused(document)) == {"/protocol", pointer}
+def test_amqp_settings_are_checked(document: dict[str, Any], pointer: str) -> None:
+    assert set(refused(document)) == {pointer}
 
 
 def test_amqp_with_confirm_may_be_binary_and_choose_its_failover() -> None:
     confirm = {"settles": "confirm", "failover": "off"}
-    document = {**BUS, "protocolsettings": {"mode": "binary"}, "config": confirm}
-    assert list(refused(document)) == ["/protocol"]
+    subscription = read({**BUS, "protocolsettings": {"mode": "binary"}, "config": confirm})
+    assert (subscription.targets[0].mode, subscription.options.failover) == ("binary", "off")
+    assert subscription.guarantee == "broker-has-it"
 
 
 # -- replacing ----------------------------------------------------------------------------------------------

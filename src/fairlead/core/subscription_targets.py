@@ -29,6 +29,7 @@ _REFUSED = frozenset({"host", "connection", "transfer-encoding", "te", "upgrade"
 _REFUSED_PREFIXES = ("content-", "webhook-", "ce-")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _MAX_HEADERS, _MAX_VALUE = 64, 8192
+_MAX_AMQP_NAME_BYTES = 250
 
 
 def read_target(members: Members, *, id: str, previous: Sequence[Target], index: int) -> Target:
@@ -44,9 +45,6 @@ def read_target(members: Members, *, id: str, previous: Sequence[Target], index:
     before, moved = _before(sink, previous, index)
     if protocol == "AMQP":
         settings = _amqp_settings(members, id)
-        # The model is ready, the transport is not: accepting it would promise deliveries that nobody makes.
-        detail = "AMQP comes with a later release; this one delivers over HTTP"
-        members.fault("protocol", detail, 'use "HTTP"')
         return Target(
             sink,
             "AMQP",
@@ -193,6 +191,9 @@ def _amqp_settings(members: Members, id: str) -> dict[str, Any]:
         Fault(detail=fault.detail, pointer=(fault.pointer or "").removesuffix("/sink"), hint=fault.hint)
         for fault in faults
     )
+    declare = given.flag("declare", True)
+    for name in ("exchange", "routing_key", "queue"):
+        _check_amqp_name(given, name, declare=declare)
     return {
         "exchange": given.text("exchange", "fairlead"),
         "routing_key": given.text("routing_key", id),
@@ -201,5 +202,18 @@ def _amqp_settings(members: Members, id: str) -> dict[str, Any]:
         "addresses": addresses,
         "shards": given.integer("shards", 1, 1, 64),
         "mode": given.choice("mode", MODES[:2], "structured"),
-        "declare": given.flag("declare", True),
+        "declare": declare,
     }
+
+
+def _check_amqp_name(given: Members, name: str, *, declare: bool) -> None:
+    """What a broker would refuse later is refused now."""
+    value = given.raw(name)
+    if not isinstance(value, str):
+        return
+    if len(value.encode("utf-8", "replace")) > _MAX_AMQP_NAME_BYTES:
+        given.fault(name, f"must be at most {_MAX_AMQP_NAME_BYTES} bytes, with the shard's ending")
+    elif not value and name != "routing_key":
+        given.fault(name, "must not be empty", "leave it out for the default")
+    elif declare and name != "routing_key" and value.startswith("amq."):
+        given.fault(name, "begins with amq., which brokers keep for themselves", "choose another name")

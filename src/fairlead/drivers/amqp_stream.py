@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pika
 import pika.connection
@@ -48,8 +48,7 @@ class Stream(pika.connection.Connection, asyncio.Protocol):  # type: ignore[misc
     # -- what the loop calls -------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- a stream's
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         self._on_stream_connected()
 
     def data_received(self, data: bytes) -> None:

@@ -10,24 +10,27 @@ import math
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
-import msgspec
-
-from fairlead.core.codec import encode_batch, encode_binary, encode_stamped
+from fairlead.core.codec import encode_batch, encode_binary
 from fairlead.core.event import Event
 from fairlead.core.signature import Signer
 from fairlead.core.subscription import Subscription, Target
 from fairlead.drivers.http_message import Route, header_block, route_to
-from fairlead.ports import Delivery, Parcel
+from fairlead.ports import Delivery
+from fairlead.transports.content import (
+    BATCH_TYPE,
+    EVENT_TYPE,
+    FENCE_TYPE,
+    fence_body,
+    stamps,
+    structured,
+    webhook_id,
+)
 
 USER_AGENT = "Fairlead/1.0"
-EVENT_TYPE = b"application/cloudevents+json"
-BATCH_TYPE = b"application/cloudevents-batch+json"
-FENCE_TYPE = b"application/vnd.fairlead.fence+json"
 
-_encode = msgspec.json.Encoder().encode
+_CONTENT_TYPE = b"content-type: %b\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,62 +115,12 @@ def headers_and_body(delivery: Delivery, plan: Plan, timestamp: int) -> tuple[by
     return content + stamp.encode("ascii"), body
 
 
-def webhook_id(delivery: Delivery) -> str:
-    """Unique per subscription, generation and what is sent; the same on each retry (interface, section 7)."""
-    fence = delivery.fence
-    channel = fence.channel
-    start = f"{channel.subscription}_{fence.generation}_{channel.partition}_"
-    if not delivery.parcels:
-        return f"{start}f{fence.epoch}"
-    if not delivery.batch:
-        return f"{start}{delivery.parcels[0].entry.position}"
-    positions = " ".join(str(parcel.entry.position) for parcel in delivery.parcels)
-    return f"{start}b{blake2b(positions.encode('ascii')).hexdigest()[:32]}"
-
-
-def stamps(delivery: Delivery, parcel: Parcel) -> dict[str, str]:
-    """The chain's attributes of one event (design, section 6)."""
-    values = {
-        **_common_stamps(delivery),
-        "flpos": str(parcel.entry.position),
-        "flprev": str(parcel.prev),
-    }
-    if parcel.skipped:
-        values["flskipped"] = " ".join(map(str, parcel.skipped))
-    return values
-
-
-def _common_stamps(delivery: Delivery) -> dict[str, str]:
-    """Those that all of a delivery's events have."""
-    fence = delivery.fence
-    return {
-        "flsubscription": fence.channel.subscription,
-        "flpartition": str(fence.channel.partition),
-        "flgeneration": str(fence.generation),
-        "flepoch": str(fence.epoch),
-        "flfloor": str(delivery.floor),
-    }
-
-
-def _structured(delivery: Delivery) -> list[bytes]:
-    """A delivery's events in the JSON format, with their stamps; what all have in common is written once."""
-    common = _encode(_common_stamps(delivery))[1:-1]
-    events = []
-    for parcel in delivery.parcels:
-        entry = parcel.entry
-        members = b',%b,"flpos":"%d","flprev":"%d"' % (common, entry.position, parcel.prev)
-        if parcel.skipped:
-            members = b'%b,"flskipped":"%b"' % (members, " ".join(map(str, parcel.skipped)).encode())
-        events.append(encode_stamped(entry.event, members))
-    return events
-
-
 def _content(delivery: Delivery) -> tuple[bytes, bytes]:
     """Content headers and body."""
     if not delivery.parcels:
-        return b"content-type: %b\r\n" % FENCE_TYPE, _fence_body(delivery)
+        return _CONTENT_TYPE % FENCE_TYPE.encode(), fence_body(delivery)
     if delivery.batch:
-        return b"content-type: %b\r\n" % BATCH_TYPE, encode_batch(_structured(delivery))
+        return _CONTENT_TYPE % BATCH_TYPE.encode(), encode_batch(structured(delivery))
     parcel = delivery.parcels[0]
     event = parcel.entry.event
     mode = delivery.target.mode
@@ -179,7 +132,7 @@ def _content(delivery: Delivery) -> tuple[bytes, bytes]:
             return header_block(headers), body
     # A binary event without data, or without a type for them, has no content type, which a webhook must have
     # (HTTP webhook, 2.1). Every CloudEvents receiver reads this mode too: it looks at the content type first.
-    return b"content-type: %b\r\n" % EVENT_TYPE, _structured(delivery)[0]
+    return _CONTENT_TYPE % EVENT_TYPE.encode(), structured(delivery)[0]
 
 
 def _bare(event: Event) -> tuple[bytes, bytes]:
@@ -197,6 +150,3 @@ def _has_content_type(headers: Sequence[tuple[str, str]]) -> bool:
     """It comes first where there is one."""
     return headers[0][0] == "content-type"
 
-
-def _fence_body(delivery: Delivery) -> bytes:
-    return _encode(_common_stamps(delivery))

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RabbitMQ as a route: `ports.Bus` and `ports.Link` over AMQP 0-9-1 (interface, section 8).
+
+The client library is imported with the first link, never before: without a bus nothing of it is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.util import find_spec
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from fairlead.core.egress import EgressPolicy
+from fairlead.core.signature import Signer
+from fairlead.core.subscription import Subscription, Target
+from fairlead.drivers.amqp_message import Broker, Result, Topology
+from fairlead.drivers.resolver import Resolver
+from fairlead.errors import BrokerFailed, Fault, InvalidSubscription
+from fairlead.ports import Clock, Delivery, Link, LinkHealth, Published
+from fairlead.ports.bus import TakeAnswer
+from fairlead.transports.amqp_message import message_of
+
+if TYPE_CHECKING:
+    from fairlead.transports.amqp_session import BrokerSession
+
+AGAIN_SECONDS = 5.0
+MISSING = "pip install 'fairlead[amqp]'"
+
+_CONFIRMED = Published("confirmed")
+
+
+class AmqpBus:
+    """Links of one broker and login share a connection.
+
+    Args:
+        policy: which addresses may be called; `resolver` should have the same.
+        node_id: this node's, kept in the store.
+        ca_file: further certificate authorities for `amqps://`.
+    """
+
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        resolver: Resolver,
+        clock: Clock,
+        *,
+        node_id: str,
+        ca_file: str | None = None,
+    ) -> None:
+        self._policy = policy
+        self._resolver = resolver
+        self._clock = clock
+        self._node_id = node_id
+        self._ca_file = ca_file
+        self._take: TakeAnswer = _nobody
+        self._sessions: dict[Broker, BrokerSession] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def listen(self, take: TakeAnswer) -> None:
+        """See `ports.Bus.listen`."""
+        self._take = take
+
+    def link(self, subscription: Subscription, target: Target, changed: Callable[[], None]) -> Link:
+        """See `ports.Bus.link`."""
+        if find_spec("pika") is None:
+            return _NoLink(LinkHealth(False, self._clock.monotonic(), f"AMQP needs a library: {MISSING}"))
+        from fairlead.transports.amqp_session import BrokerSession
+
+        broker = _broker(target, self._ca_file)
+        session = self._sessions.get(broker)
+        if session is None:
+            session = BrokerSession(broker, self._resolver, node_id=self._node_id, take=self._take)
+            self._sessions[broker] = session
+        left = partial(self._left, broker)
+        return AmqpLink(session, subscription, target, clock=self._clock, changed=changed, left=left)
+
+    def check(self, target: Target) -> None:
+        """See `ports.Bus.check`."""
+        if find_spec("pika") is None:
+            fault = Fault(detail="is AMQP, which needs a library", pointer="/protocol", hint=MISSING)
+            raise InvalidSubscription(f"protocol AMQP needs a library: {MISSING}", faults=[fault])
+        for address in (target.sink, *target.settings.get("addresses", ())):
+            self._policy.check_url(address)
+
+    async def close(self) -> None:
+        """See `ports.Bus.close`."""
+        sessions, self._sessions = list(self._sessions.values()), {}
+        await asyncio.gather(*(session.close() for session in sessions), *self._closing)
+
+    def _left(self, broker: Broker) -> None:
+        session = self._sessions.get(broker)
+        if session is not None and not session.shared:
+            del self._sessions[broker]
+            task = asyncio.get_running_loop().create_task(session.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+
+class AmqpLink:
+    """One subscription's exchange, queues and bindings at one broker; see `ports.Link`."""
+
+    def __init__(
+        self,
+        session: BrokerSession,
+        subscription: Subscription,
+        target: Target,
+        *,
+        clock: Clock,
+        changed: Callable[[], None],
+        left: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._clock = clock
+        self._changed = changed
+        self._left = left
+        self._topologies = topologies_of(subscription.id, target.settings)
+        self._in_place = False
+        self._detail = ""
+        self._placing: asyncio.Task[None] | None = None
+        self._closed = False
+        self._signing: tuple[Subscription, float, Signer] | None = None
+        self.health = LinkHealth(False, clock.monotonic(), session.detail)
+        session.join(self._look)
+        self._look()
+
+    def publish(self, delivery: Delivery, done: Callable[[Published], None]) -> None:
+        """See `ports.Link.publish`."""
+        now = self._clock.now()
+        message = message_of(delivery, self._signer(delivery, now), int(now), self._session.reply_queue)
+        topology = self._of(delivery.fence.channel.partition)
+        self._session.publish(
+            topology.exchange, topology.routing_key, message, partial(self._published, done)
+        )
+
+    async def depth(self, partition: int) -> int | None:
+        """See `ports.Link.depth`."""
+        return await self._session.depth(self._of(partition).queue) if self._session.up else None
+
+    def close(self) -> None:
+        """See `ports.Link.close`."""
+        if not self._closed:
+            self._closed = True
+            if self._placing is not None:
+                self._placing.cancel()
+            self._session.leave(self._look)
+            self._left()
+
+    def _of(self, partition: int) -> Topology:
+        return self._topologies[partition % len(self._topologies)]
+
+    def _signer(self, delivery: Delivery, now: float) -> Signer:
+        subscription = delivery.subscription
+        if self._signing is None or self._signing[0] is not subscription or now >= self._signing[1]:
+            secrets = subscription.secrets
+            in_force = secrets.in_force(now)
+            until = inf if len(in_force) == 1 else secrets.previous_until or inf
+            self._signing = (subscription, until, Signer(in_force))
+        return self._signing[2]
+
+    def _published(self, done: Callable[[Published], None], result: Result) -> None:
+        if result.kind == "confirmed":
+            done(_CONFIRMED)
+            return
+        if result.kind == "unroutable":  # the queue or its binding is gone: in place again before more goes
+            self._in_place, self._detail = False, result.detail
+            self._look()
+        done(Published(result.kind, result.detail))
+
+    # -- health --------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """The session has changed, or what is in place."""
+        if not self._session.up:
+            self._in_place, self._detail = False, self._session.detail
+        elif not self._in_place and self._placing is None and not self._closed:
+            self._placing = asyncio.get_running_loop().create_task(self._place())
+        up = self._session.up and self._in_place
+        detail = "" if up else self._detail or "the queue is being put in place"
+        if up != self.health.up:
+            self.health = LinkHealth(up, self._clock.monotonic(), detail)
+        elif detail != self.health.detail:
+            self.health = LinkHealth(up, self.health.since, detail)
+        else:
+            return
+        asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        if not self._closed:
+            self._changed()
+
+    async def _place(self) -> None:
+        try:
+            while self._session.up and not self._in_place:
+                try:
+                    for topology in self._topologies:
+                        await self._session.declare(topology)
+                    self._in_place, self._detail = self._session.up, ""
+                except BrokerFailed as failure:
+                    self._detail = failure.detail
+                    self._look()
+                    await asyncio.sleep(AGAIN_SECONDS)
+        finally:
+            self._placing = None
+        self._look()
+
+
+class _NoLink:
+    """What stands for a link where there is no library for it."""
+
+    def __init__(self, health: LinkHealth) -> None:
+        self.health = health
+
+    def publish(self, delivery: Delivery, done: Callable[[Published], None]) -> None:
+        result = Published("lost", self.health.detail)
+        asyncio.get_running_loop().call_soon(done, result)
+
+    async def depth(self, partition: int) -> int | None:
+        return None
+
+    def close(self) -> None: ...
+
+
+def topologies_of(subscription_id: str, settings: Mapping[str, Any]) -> list[Topology]:
+    """What a target needs at its broker, by shard (interface, section 8)."""
+    shards = settings.get("shards", 1)
+    routing_key = settings.get("routing_key") or subscription_id
+    queue = settings.get("queue")
+    made = []
+    for shard in range(shards):
+        own = "" if shards == 1 else f".{shard}"
+        made.append(
+            Topology(
+                queue=f"{queue}{own}" if queue else f"fairlead.{subscription_id}.{shard}",
+                exchange=settings.get("exchange", "fairlead"),
+                routing_key=f"{routing_key}{own}",
+                create=settings.get("declare", True),
+            )
+        )
+    return made
+
+
+def _broker(target: Target, ca_file: str | None) -> Broker:
+    credential = target.credential or {}
+    addresses = (target.sink, *target.settings.get("addresses", ()))
+    if credential.get("credentialtype") == "PLAIN":
+        user, password = str(credential.get("identifier", "")), str(credential.get("secret", ""))
+        return Broker(addresses, user, password, ca_file=ca_file)
+    return Broker(addresses, ca_file=ca_file)
+
+
+async def _nobody(headers: Mapping[str, str], body: bytes) -> None:
+    """Answers before anybody listens: there is no link yet that could bring any."""

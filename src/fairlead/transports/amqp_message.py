@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A delivery as a message: body, properties, signature (interface, section 8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairlead.core.codec import encode_binary
+from fairlead.core.event import Event
+from fairlead.core.signature import Signer
+from fairlead.drivers.amqp_message import Message
+from fairlead.ports import Delivery
+from fairlead.transports.content import (
+    EVENT_TYPE,
+    FENCE_TYPE,
+    fence_body,
+    stamps,
+    structured,
+    webhook_id,
+)
+
+PREFIX = "cloudEvents_"
+"""What an attribute's header begins with in binary mode (CloudEvents AMQP binding 1.0.2, section 3.1.3.1)."""
+
+
+def message_of(delivery: Delivery, signer: Signer, timestamp: int, reply_to: str) -> Message:
+    """The message of one event, or of a fence; what is signed is sent.
+
+    Args:
+        timestamp: Unix seconds of this publish.
+        reply_to: the queue for the receiver's answer.
+    """
+    attributes: dict[str, Any] = {}
+    if not delivery.parcels:
+        content_type, body = FENCE_TYPE, fence_body(delivery)
+    elif delivery.target.mode == "binary":
+        event = delivery.parcels[0].entry.event
+        content_type, body = _data_of(event)
+        attributes = _attributes(delivery, event)
+    else:
+        content_type, body = EVENT_TYPE, structured(delivery)[0]
+    message_id = webhook_id(delivery)
+    headers = {
+        **attributes,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signer.header(message_id, timestamp, body),
+    }
+    return Message(body, content_type or None, message_id, reply_to, headers)
+
+
+def _attributes(delivery: Delivery, event: Event) -> dict[str, Any]:
+    """The event's attributes and the chain's; AMQP has strings, integers and booleans of its own."""
+    both = {**event.attributes, **stamps(delivery, delivery.parcels[0])}
+    return {f"{PREFIX}{name}": value for name, value in both.items() if name != "datacontenttype"}
+
+
+def _data_of(event: Event) -> tuple[str, bytes]:
+    """The content type, "" for none, and the data as they stand in a body."""
+    headers, body = encode_binary(event)
+    content_type = headers[0][1] if headers and headers[0][0] == "content-type" else ""
+    return content_type, body

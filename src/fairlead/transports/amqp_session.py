@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One broker as one login: the connection that links share, and this node's reply queue there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from fairlead.drivers.amqp import Broker, Incoming, Message, Result, Session, Topology
+from fairlead.drivers.resolver import Resolver
+from fairlead.errors import BrokerFailed
+from fairlead.ports.bus import TakeAnswer
+
+PREFETCH = 512
+AGAIN_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class BrokerSession:
+    """Kept up from now until `close`; the reply queue is put in place again whenever it is gone.
+
+    Args:
+        node_id: ends the reply queue's name; the same after each restart, so that its answers are found.
+        take: gets every answer; see `ports.Bus.listen`.
+    """
+
+    def __init__(self, broker: Broker, resolver: Resolver, *, node_id: str, take: TakeAnswer) -> None:
+        self.reply_queue = f"fairlead.acks.{node_id}"
+        self._take = take
+        self._listeners: dict[Callable[[], None], None] = {}
+        self._answers: deque[Incoming] = deque()
+        self._taking: asyncio.Task[None] | None = None
+        self._placing: asyncio.Task[None] | None = None
+        self._told = ""
+        self._session = Session(broker, name=f"fairlead {node_id}", changed=self._changed, resolve=resolver)
+        self._consumer = self._session.consume(self.reply_queue, PREFETCH, self._arrived, self._changed)
+
+    @property
+    def up(self) -> bool:
+        return self._session.up
+
+    @property
+    def detail(self) -> str:
+        """Why it is down, one sentence; "" while it is up."""
+        return self._session.detail
+
+    @property
+    def shared(self) -> bool:
+        """Whether anybody uses it."""
+        return bool(self._listeners)
+
+    def join(self, changed: Callable[[], None]) -> None:
+        """Call `changed` whenever `up` or `detail` changes."""
+        self._listeners[changed] = None
+
+    def leave(self, changed: Callable[[], None]) -> None:
+        self._listeners.pop(changed, None)
+
+    def publish(
+        self, exchange: str, routing_key: str, message: Message, done: Callable[[Result], None]
+    ) -> None:
+        """See `Session.publish`."""
+        self._session.publish(exchange, routing_key, message, done)
+
+    async def declare(self, topology: Topology) -> None:
+        """See `Session.declare`."""
+        await self._session.declare(topology)
+
+    async def depth(self, queue: str) -> int | None:
+        """How many messages are ready in a queue; None where the broker does not say."""
+        try:
+            return await self._session.depth(queue)
+        except BrokerFailed:
+            return None
+
+    async def close(self) -> None:
+        """Close the connection; idempotent."""
+        for task in (self._placing, self._taking):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        await self._session.close()
+
+    # -- the reply queue -----------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        session = self._session
+        if session.up and not self._consumer.up and self._placing is None:
+            self._placing = asyncio.get_running_loop().create_task(self._place())
+        for changed in list(self._listeners):
+            changed()
+
+    async def _place(self) -> None:
+        """Declare the reply queue until it is consumed from: it is new, or somebody has deleted it."""
+        topology = Topology(self.reply_queue, single_active=False)
+        try:
+            while self._session.up and not self._consumer.up:
+                try:
+                    await self._session.declare(topology)
+                except BrokerFailed as failure:
+                    self._tell(f"answers cannot come back over the bus: {failure.detail}")
+                await asyncio.sleep(AGAIN_SECONDS)
+        finally:
+            self._placing = None
+
+    def _tell(self, what: str) -> None:
+        if what != self._told:
+            self._told = what
+            _log.error("the reply queue cannot be put in place", extra={"detail": what})
+
+    def _arrived(self, incoming: Incoming) -> None:
+        self._answers.append(incoming)
+        if self._taking is None:
+            self._taking = asyncio.get_running_loop().create_task(self._hand_over())
+
+    async def _hand_over(self) -> None:
+        try:
+            while self._answers:
+                incoming = self._answers.popleft()
+                named = {name.lower(): str(value) for name, value in incoming.headers.items()}
+                named["webhook-id"] = incoming.message_id or ""
+                await self._take(named, incoming.body)
+                self._consumer.ack(incoming)
+        finally:
+            self._taking = None
