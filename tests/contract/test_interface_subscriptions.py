@@ -34,7 +34,7 @@ async def put(api: Relay, body: Any, **headers: str) -> Any:
 # -- the object ---------------------------------------------------------------------------------------------
 
 
-def test_the_interfaces_example_is_taken_but_for_its_bus(tmp_path: Path) -> None:
+def test_the_interfaces_example_is_taken(tmp_path: Path) -> None:
     async def scene() -> None:
         async with relay(tmp_path) as api:
             body = {
@@ -51,7 +51,12 @@ def test_the_interfaces_example_is_taken_but_for_its_bus(tmp_path: Path) -> None
                     "credentialtype": "PLAIN", "identifier": "fairlead", "secret": "write-only",
                 },
                 "config": {
-                    "route": [{"sink": "https://b.example/hook", "protocol": "HTTP"}],
+                    "route": [
+                        {
+                            "sink": "amqps://mq.example/vh", "protocol": "AMQP",
+                            "protocolsettings": {"exchange": "fairlead", "routing_key": "console"},
+                        },
+                    ],
                     "retry": {
                         "first": "1s", "factor": 2, "max": "5m", "give_up_after": "3d", "max_attempts": None,
                         "jitter": "full", "max_retry_after": "1d",
@@ -65,12 +70,13 @@ def test_the_interfaces_example_is_taken_but_for_its_bus(tmp_path: Path) -> None
             assert (await put(api, body)).status == 201
             shown = (await api.get(AT)).json
             assert set(shown["config"]) == CONFIG
+            implied = {"receiver": "library", "settles": "applied"}  # by the bus in its route
             for name, value in body["config"].items():  # type: ignore[attr-defined]
                 if name != "route":
-                    assert shown["config"][name] == value, name
+                    assert shown["config"][name] == implied.get(name, value), name
             assert shown["protocolsettings"]["headers"] == {"X-Env": "***"}
             assert shown["sinkcredential"] == {"credentialtype": "PLAIN", "identifier": "fairlead"}
-            assert shown["config"]["route"][0]["sink"] == "https://b.example/hook"
+            assert shown["config"]["route"][0]["sink"] == "amqps://mq.example/vh"
             for name in ("id", "source", "types", "filters", "sink", "protocol"):
                 assert shown[name] == body[name]
 
@@ -131,13 +137,16 @@ def test_the_guarantee_is_named(tmp_path: Path, members: dict[str, Any], guarant
     play(scene())
 
 
-def test_amqp_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_bus_is_taken_while_its_broker_is_away_and_what_was_read_can_be_put_back(tmp_path: Path) -> None:
     async def scene() -> None:
         async with relay(tmp_path) as api:
             got = await put(api, {"sink": "amqps://mq.example/vh", "protocol": "AMQP"})
-            (error,) = got.problem(422, "invalid-subscription")["errors"]
-            assert error["pointer"] == "/protocol"
-            assert "HTTP" in error["hint"]
+            assert got.status == 201
+            shown = (await api.get(AT)).json
+            assert (shown["config"]["settles"], shown["config"]["receiver"]) == ("applied", "library")
+            assert shown["status"]["guarantee"] == "chained"
+            again = await put(api, shown)
+            assert (again.status, again.json["status"]["revision"]) == (200, 1)
 
     play(scene())
 

@@ -40,7 +40,7 @@ def _settling(config: Members, options: DeliveryOptions, targets: Sequence[Targe
         return replace(options, settles=None)
     settles = options.settles or "applied"
     if settles == "applied":
-        if options.receiver == "plain" and "receiver" in config:
+        if options.receiver == "plain" and "receiver" in config and "settles" in config:
             config.fault("receiver", 'must be "library" where settles is "applied"')
         if any(target.mode != "structured" for target in targets):
             config.fault("settles", '"applied" needs mode "structured" on every target')
