@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -315,6 +316,41 @@ def test_a_put_that_changes_the_targets_begins_with_the_first() -> None:
         await scene.publish("k1")
         await scene.until(lambda: len(bus.events) == 1)
         await answer(scene, *bus.events)
+        await scene.until_settled()
+
+    on_bus(scenario)
+
+
+def test_a_put_that_takes_the_bus_away_sends_what_was_under_way_over_rest() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        confirm = DeliveryOptions(settles=None, receiver="library")
+        await scene.subscribe(targets=(REST, BUS), options=LIBRARY)
+        await scene.subscribe(targets=(BUS,), options=LIBRARY)
+        await scene.publish("k1", "k1")
+        await scene.until(lambda: len(bus.events) == 2)
+        stored = await scene.stored()
+        changed = replace(stored, targets=(REST,), options=confirm)
+        await scene.inside(scene.store.subscriptions.replace(changed, stored.revision))
+        await scene.inside(scene.dispatcher.adopt(await scene.stored()))
+        await scene.until_took(2)
+        await scene.until_settled()
+        assert not bus.links
+
+    on_bus(scenario)
+
+
+def test_a_target_that_is_gone_at_a_start_is_left_for_the_first() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS, REST), options=LIBRARY)
+        bus.turn(up=False)
+        await scene.publish("k1")
+        await scene.until_took(1)
+        stored = await scene.stored()
+        changed = replace(stored, targets=(REST,), options=DeliveryOptions(receiver="library"))
+        await scene.inside(scene.store.subscriptions.replace(changed, stored.revision))
+        await scene.crash()
+        await scene.publish("k1")
+        await scene.until_took(2)
         await scene.until_settled()
 
     on_bus(scenario)

@@ -26,15 +26,19 @@ from fairlead.ports import Answer, Delivery, Parcel, Published
 if TYPE_CHECKING:
     from fairlead.engine.sending.owner import Owner
 
-AT_ONCE = 64
+AT_ONCE = 32
 """So many events are published before others have their turn."""
 
 _log = logging.getLogger(__name__)
 
 
-def needs_route(subscription: Subscription) -> bool:
-    """Whether a subscription's channels have anything to choose, or a bus to watch."""
-    return len(subscription.targets) > 1 or subscription.targets[0].protocol == "AMQP"
+def needs_route(subscription: Subscription, target: int = 0) -> bool:
+    """Whether a channel on `target` has anything to choose, or a bus to watch.
+
+    One whose target is gone, for the subscription was changed just before its relay died, has to choose too.
+    """
+    targets = subscription.targets
+    return len(targets) > 1 or targets[0].protocol == "AMQP" or target >= len(targets)
 
 
 class ChannelRoute:
@@ -46,11 +50,12 @@ class ChannelRoute:
         self._switching = False
         self._busy = False
         self._draining = False  # a receiver without the chain gets nothing new before the old has ended
+        self._replaced = False
         self._asked_at = float("-inf")
         self._heard_at = owner.works.clock.monotonic()
-        self.failover = self._new_failover(owner.subscription)
+        self.failover = self._new_failover(owner.subscription, owner.fence.target)
 
-    def _new_failover(self, subscription: Subscription) -> Failover:
+    def _new_failover(self, subscription: Subscription, target: int) -> Failover:
         transports: list[Transport] = [
             "amqp" if target.protocol == "AMQP" else "http" for target in subscription.targets
         ]
@@ -58,7 +63,7 @@ class ChannelRoute:
         confirms = options.settles == "confirm"
         failover = Failover(
             transports,
-            min(self._owner.fence.target, len(transports) - 1),
+            min(target, len(transports) - 1),
             works.settings.failover,
             proves=not confirms,
             policy=options.failover if confirms else "switch",
@@ -72,7 +77,14 @@ class ChannelRoute:
     @property
     def may_send(self) -> bool:
         """Whether events may go out at this moment."""
-        return self.failover.may_send and not (self._switching or self._draining or self._busy)
+        if self._is_off_course or self._switching or self._draining or self._busy:
+            return False
+        return self.failover.may_send
+
+    @property
+    def _is_off_course(self) -> bool:
+        """Whether the fence in force is for targets that are not these."""
+        return self._replaced or self._owner.fence.target != self.failover.target
 
     @property
     def publishes(self) -> bool:
@@ -87,15 +99,15 @@ class ChannelRoute:
 
     def replaced(self) -> None:
         """The subscription's targets have changed: begin with the first one, under a new epoch."""
-        self.failover = self._new_failover(self._owner.subscription)
-        self._switch(Switch(0, "the targets were changed"))
+        self.failover = self._new_failover(self._owner.subscription, 0)
+        self._replaced = True
+        self.steer()
 
     def loaded(self) -> None:
         """The channel was read anew; it goes on with the target that the store names."""
         if self.failover.target != self._owner.fence.target:
-            self.failover = self._new_failover(self._owner.subscription)
-        publishes = self.publishes
-        self._owner.lanes.bus.chain(chained=publishes)
+            self.failover = self._new_failover(self._owner.subscription, self._owner.fence.target)
+        self._owner.lanes.bus.chain(chained=self.publishes)
 
     def steer(self) -> None:
         """Look around and act: called when something may have changed, and now and then."""
@@ -114,9 +126,13 @@ class ChannelRoute:
             owner.keep(asyncio.get_running_loop().create_task(self._look_into_queue()))
         lanes = owner.lanes
         drained = not lanes.queues.flights and not len(lanes.bus.window)
-        switch = None if self._switching else failover.decide(now, drained=drained)
+        switch = None
+        if self._is_off_course:
+            switch = Switch(failover.target, "the targets were changed")
+        elif not self._switching:
+            switch = failover.decide(now, drained=drained)
         self._draining = switch is not None and not self._chains and not drained
-        if switch is not None and not self._draining:
+        if switch is not None and not self._draining and not self._switching:
             self._switch(switch)
         owner.wake()
 
@@ -246,14 +262,15 @@ class ChannelRoute:
 
     async def _carry_out(self, switch: Switch) -> None:
         """Commit the fence, and only then go by it."""
-        owner, works = self._owner, self._owner.works
+        owner, works, failover = self._owner, self._owner.works, self.failover
         try:
             async with works.flusher.alone():  # a flush under way carries the fence before it
                 before = owner.fence
-                fence = await works.store.channels.fence(
-                    before, target=switch.target, reason=switch.reason
-                )
-                self.failover.arrived(switch, works.clock.monotonic())
+                if failover is not self.failover:
+                    return  # the targets were changed meanwhile: it means another one by now
+                fence = await works.store.channels.fence(before, target=switch.target, reason=switch.reason)
+                failover.arrived(switch, works.clock.monotonic())
+                self._replaced = self._replaced and failover is not self.failover
                 owner.begin_epoch(fence)
                 owner.lanes.breaker.reset()
         except Fenced:

@@ -19,7 +19,7 @@ from fairlead.core.outcome import Outcome
 from fairlead.core.queues import Run
 from fairlead.core.settling import Verdict
 from fairlead.core.subscription import Subscription
-from fairlead.engine.sending.channel_route import ChannelRoute, needs_route
+from fairlead.engine.sending.channel_route import AT_ONCE, ChannelRoute, needs_route
 from fairlead.engine.sending.confirming import confirmed
 from fairlead.engine.sending.links import Links
 from fairlead.engine.sending.owner import Owner
@@ -71,7 +71,7 @@ class Subscriber:
         self.owners[owner.channel.partition] = owner
         self._turn.append(owner)
         self.links.serve(self.subscription)
-        if needs_route(self.subscription):
+        if needs_route(self.subscription, owner.fence.target):
             owner.route = ChannelRoute(owner, self.links)
 
     def replace(self, subscription: Subscription) -> None:
@@ -143,7 +143,9 @@ class Subscriber:
         if owner.route is not None and owner.route.publishes:
             published = owner.route.publish(now)
             self._spend(published, now)
-            return published > 0
+            if published == AT_ONCE:
+                self.wake()  # others have their turn first
+            return False
         runs = self._runs(owner, now)
         if runs:
             self._start(owner, runs, now)
