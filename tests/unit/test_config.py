@@ -138,7 +138,6 @@ def test_the_origin_of_a_value_in_the_file_is_its_line() -> None:
          "fairlead.toml:2: [delivery] batch: { max_event = 1 }: max_event is unknown in it"),
         ("delivery.timeout = '0s'", 'fairlead.toml:1: [delivery] timeout: "0s": must be at least 1ms'),
         ("[delivery.retry]\nmax = '1ms'", 'fairlead.toml:2: [delivery.retry] max: must not be below first, "1s"'),
-        ("[[source]]\nname = 'x'", "fairlead.toml:1: [[source]]: this version takes events over HTTP only"),
         ("listen = '3247'", 'fairlead.toml:1: listen: "3247": must be an address and a port such as'),
         ("store = 'postgres://x'", 'fairlead.toml:1: store: "postgres://x": must be "sqlite:///fairlead.db"'),
         ("[auth]\nbootstrap_key = 17", "fairlead.toml:2: [auth] bootstrap_key: the value (not shown): must be flk_ and 32"),

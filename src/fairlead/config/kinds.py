@@ -81,6 +81,13 @@ def _same(value: T) -> T:
     return value
 
 
+def _parse_boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _wanted("true or false")
+    return value
+
+
+boolean: Kind[bool] = Kind("boolean", "", _parse_boolean, _same, _read_number)
 text: Kind[str] = Kind("text", "", _parse_text, _same)
 duration: Kind[float] = Kind("duration", "`ms` `s` `m` `h` `d`", _parse_duration, format_duration)
 size: Kind[int] = Kind("size", "bytes, `KiB` `MiB` `GiB`", _parse_size, format_size)
@@ -209,10 +216,15 @@ def written(value: object) -> str:
     if value is None:
         return '"none"'
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {written(item)}" for key, item in value.items()) + " }"
+        members = ", ".join(f"{_written_key(key)} = {written(item)}" for key, item in value.items())
+        return f"{{ {members} }}" if members else "{}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(written, value)) + "]"
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _written_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def _listed(names: Sequence[str]) -> str:

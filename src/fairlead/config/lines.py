@@ -41,5 +41,32 @@ def line_of(source: str, place: Place) -> int | None:
     return None if best is None else best[1]
 
 
+def line_in_array(source: str, array: str, at: int, key: str | None) -> int | None:
+    """The line that gives `key` in the table number `at`, from 0, of the array of tables `array`.
+
+    With no key, or where it is not seen, the table's header, `[[array]]`; where there is none (`array =
+    [{…}]`) the line on which the array begins.
+    """
+    best = line_of(source, Place((), array)) if f"[[{array}]]" not in source.replace(" ", "") else None
+    header: tuple[str, ...] = ()
+    seen = -1
+    for number, line in enumerate(source.splitlines(), start=1):
+        if found := _HEADER.match(line):
+            header = _parts(found[1])
+            if header == (array,) and line.lstrip().startswith("[["):
+                seen += 1
+                best = number if seen == at else best
+            elif seen == at and key is not None and header == (array, *_parts(key)):
+                return number
+        elif (
+            seen == at
+            and header[:1] == (array,)
+            and (assigned := _ASSIGNMENT.match(line))
+            and ".".join((*header[1:], *_parts(assigned[1]))) == key
+        ):
+            return number
+    return best
+
+
 def _parts(dotted: str) -> tuple[str, ...]:
     return tuple(part.strip().strip("\"'") for part in dotted.split("."))

@@ -18,6 +18,8 @@ from fairlead.config.kinds import written
 from fairlead.config.lines import Place, line_of
 from fairlead.config.setting import Setting
 from fairlead.config.settings import SETTINGS, Config, delivery_defaults
+from fairlead.config.source_reading import ARRAY, doubts, read_sources
+from fairlead.config.sources import SourceConfig
 from fairlead.core.durations import format_size, nearest
 from fairlead.core.subscription_config import check_defaults
 from fairlead.errors import ConfigError, Fault
@@ -79,15 +81,20 @@ def load(
     path = named or DEFAULT_FILE
     given: dict[str, _Given] = {}
     source = _source(path, required=named is not None)
+    sources: tuple[SourceConfig, ...] = ()
     if source is not None:
-        given |= {one.row.name: one for one in _from_file(path, source, faults)}
+        document = _document(path, source, faults)
+        if ARRAY in document:
+            sources = read_sources(document.pop(ARRAY), path, source, faults)
+        given |= {one.row.name: one for one in _from_table(document, (), path, source, faults)}
     warnings: list[str] = []
     given |= {one.row.name: one for one in _from_environment(environment, faults, warnings)}
     given |= {one.row.name: one for one in _from_flags(flags or {})}
     values = {name: value for name, one in given.items() if (value := _parsed(one, faults)) is not _INVALID}
     if faults:
         raise ConfigError(faults[0].message, faults[0].file, faults[0].line, tuple(map(str, faults[1:])))
-    config = _built(Config, {given[name].row.path: value for name, value in values.items()})
+    settings = {given[name].row.path: value for name, value in values.items()}
+    config: Config = dataclasses.replace(_built(Config, settings), sources=sources)
     if disagreements := [_disagreement(fault, given) for fault in check_defaults(delivery_defaults(config))]:
         raise disagreements[0]
     origins = {name: one.origin for name, one in given.items()}
@@ -107,15 +114,14 @@ def _source(path: str, *, required: bool) -> str | None:
         raise ConfigError(f"the file cannot be read: {error.strerror}", path) from None
 
 
-def _from_file(path: str, source: str, faults: list[ConfigError]) -> Iterator[_Given]:
+def _document(path: str, source: str, faults: list[ConfigError]) -> dict[str, Any]:
     try:
-        document = tomllib.loads(source)
+        return tomllib.loads(source)
     except tomllib.TOMLDecodeError as error:
         found = _TOML_LINE.search(str(error))
         line = int(found[1]) if found and found[1] else source.count("\n") + 1
         faults.append(ConfigError(f"not TOML: {_TOML_LINE.sub('', str(error))}", path, line))
-        return
-    yield from _from_table(document, (), path, source, faults)
+        return {}
 
 
 def _from_table(
@@ -139,12 +145,11 @@ def _unknown(table: str, key: str, value: object) -> str:
     inner = f"{table}.{key}".lstrip(".")
     if inner in _BY_TABLE:
         return f"[{inner}]: must be a table; write its keys under a line [{inner}]"
-    if inner == "source":
-        return "[[source]]: this version takes events over HTTP only; message sources come with the bus"
     within = [name.removeprefix(f"{table}.") for name in _TABLES if not table or name.startswith(f"{table}.")]
     if isinstance(value, dict | list) and not table:
-        guess = nearest(key, within)
-        return f"[{key}]: unknown table" + (f"; did you mean [{guess}]?" if guess else "")
+        guess = nearest(key, [*within, ARRAY])
+        meant = f"[[{guess}]]" if guess == ARRAY else f"[{guess}]"
+        return f"[{key}]: unknown table" + (f"; did you mean {meant}?" if guess else "")
     guess = nearest(key, [*_BY_TABLE.get(table, {}), *within])
     if guess:
         hint = f"; did you mean {guess}?"
@@ -161,7 +166,9 @@ def _from_environment(
     for name, text in sorted(environment.items()):
         if not name.startswith("FAIRLEAD_") or name in CLIENT_VARIABLES:
             continue
-        if name not in rows:
+        if name.startswith("FAIRLEAD_SOURCE_"):
+            warnings.append(f"{name}: sources are set in the file only, under [[source]]")
+        elif name not in rows:
             guess = nearest(name, [*rows, *CLIENT_VARIABLES])
             hint = f"; did you mean {guess}?" if guess else ""
             warnings.append(f"{name}: no setting has this variable{hint}")
@@ -218,13 +225,13 @@ def _built(of: Any, values: Mapping[tuple[str, ...], object]) -> Any:
 
 def _doubts(config: Config) -> Sequence[str]:
     """What is allowed and still probably not meant."""
-    doubts = []
+    found = []
     limits = config.limits
     if limits.event_bytes < CLOUDEVENTS_LEAST_BYTES:
-        doubts.append(
+        found.append(
             f"[limits] event_bytes: {format_size(limits.event_bytes)} is less than the 64KiB that CloudEvents"
             " asks every relay to take"
         )
     if limits.request_bytes < limits.event_bytes:
-        doubts.append("[limits] request_bytes: is less than event_bytes, so no event of that size can arrive")
-    return doubts
+        found.append("[limits] request_bytes: is less than event_bytes, so no event of that size can arrive")
+    return [*found, *doubts(config.sources)]

@@ -8,8 +8,9 @@ from itertools import groupby
 
 from fairlead.config.kinds import written
 from fairlead.config.reading import Loaded
-from fairlead.config.setting import Setting
+from fairlead.config.setting import REQUIRED, Setting
 from fairlead.config.settings import SETTINGS, Config
+from fairlead.config.sources import SOURCE_SETTINGS, SourceConfig
 
 MASK = "***"
 
@@ -26,7 +27,23 @@ def to_toml(loaded: Loaded) -> str:
         lines += [f"[{table}]"] if table else []
         for row in members:
             lines += _commented(row, loaded)
+    for source in loaded.config.sources:
+        lines += ["", f"# {SOURCE_SETTINGS[0].section}", "[[source]]", *_source_lines(source)]
     return "\n".join(line for line, _ in groupby(lines)) + "\n"
+
+
+def _source_lines(source: SourceConfig) -> list[str]:
+    """One source: what differs from the defaults, and the defaults as comments; its table of keys last."""
+    lines = []
+    for row in SOURCE_SETTINGS:
+        value = row.of(source)
+        if row.key != "keys":
+            line = f"{row.key} = {written(row.kind.show(value))}"
+            lines.append(f"# {line}" if value == row.default else line)
+    if source.keys:
+        lines.append("[source.keys]")
+        lines += [f"{written(prefix)} = {written(pointer)}" for prefix, pointer in source.keys.items()]
+    return lines
 
 
 def _commented(row: Setting, loaded: Loaded) -> list[str]:
@@ -40,7 +57,7 @@ def _commented(row: Setting, loaded: Loaded) -> list[str]:
 
 
 def to_json(loaded: Loaded) -> dict[str, object]:
-    """`{"file":…,"settings":[{"name","value","default","origin","variable"}],"warnings":[…]}`."""
+    """`{"file":…,"settings":[{"name","value","default","origin","variable"}],"sources":[{…}],"warnings":[…]}`."""
     return {
         "file": loaded.file,
         "settings": [
@@ -52,6 +69,10 @@ def to_json(loaded: Loaded) -> dict[str, object]:
                 "variable": row.variable,
             }
             for row in SETTINGS
+        ],
+        "sources": [
+            {row.key: row.kind.show(row.of(source)) for row in SOURCE_SETTINGS}
+            for source in loaded.config.sources
         ],
         "warnings": list(loaded.warnings),
     }
@@ -70,6 +91,11 @@ def reference() -> str:
             for row in members
         ]
         parts.append("")
+    parts += ["## `[[source]]`\n", SOURCE_SETTINGS[0].section + " It needs `fairlead[amqp]`.\n"]
+    parts.append("| key | type | unit | default | meaning |\n|---|---|---|---|---|")
+    for row in SOURCE_SETTINGS:
+        default = "needed" if row.default is REQUIRED else f"`{written(row.kind.show(row.default))}`"
+        parts.append(f"| `{row.key}` | {row.kind.name} | {row.kind.unit} | {default} | {row.doc} |")
     return "\n".join(parts)
 
 

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import field, fields
+from dataclasses import MISSING, field, fields
 from typing import Any, NamedTuple, TypeVar
 
 from fairlead.config.kinds import Kind
 
 T = TypeVar("T")
+REQUIRED = MISSING
 
 
 def setting(kind: Kind[T], default: object, doc: str, *, key: str | None = None, secret: bool = False) -> T:
@@ -20,6 +21,12 @@ def setting(kind: Kind[T], default: object, doc: str, *, key: str | None = None,
     return made
 
 
+def required(kind: Kind[T], doc: str) -> T:
+    """A dataclass field that is a setting and must be given."""
+    made: T = field(metadata={"kind": kind, "doc": doc, "key": None, "secret": False})
+    return made
+
+
 class Setting(NamedTuple):
     """One row of the table.
 
@@ -27,7 +34,7 @@ class Setting(NamedTuple):
         table: the TOML table, "" for the top level, dotted where nested.
         key: the key in it.
         path: the attribute names that lead from a `Config` to the value.
-        default: the value when nothing is given, as the relay uses it.
+        default: the value when nothing is given, as the relay uses it; `REQUIRED` where it must be.
         section: what its table is for, in one sentence.
     """
 
@@ -63,6 +70,8 @@ def rows_of(of: Any, tables: tuple[str, ...] = ()) -> Iterator[Setting]:
     nested = []
     for one in fields(of):
         kind = one.metadata.get("kind")
+        if "array" in one.metadata:
+            continue  # tables that may be there many times have settings of their own
         if kind is None:
             nested.append(one)
             continue
@@ -71,7 +80,7 @@ def rows_of(of: Any, tables: tuple[str, ...] = ()) -> Iterator[Setting]:
             ".".join(tables),
             key,
             kind,
-            one.default,
+            one.default if one.default_factory is MISSING else one.default_factory(),
             one.metadata["doc"],
             one.metadata["secret"],
             (*tables, one.name),

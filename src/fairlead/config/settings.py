@@ -14,6 +14,7 @@ from fairlead.config.delivery import Delivery
 from fairlead.config.kinds import at_least, choice, duration, integer, matching, optional, size, text
 from fairlead.config.places import Listen, allowed_places, host_name, listen_address, store_url
 from fairlead.config.setting import Setting, rows_of, setting
+from fairlead.config.sources import SourceConfig
 
 API_KEY = matching("API key", "flk_[A-Za-z0-9]{32}", "flk_ and 32 letters or digits")
 
@@ -249,6 +250,7 @@ class Config:
     auth: Auth = field(default_factory=Auth)
     log: LogOptions = field(default_factory=LogOptions)
     shutdown: Shutdown = field(default_factory=Shutdown)
+    sources: tuple[SourceConfig, ...] = field(default=(), metadata={"array": "source"})
 
 
 SETTINGS: tuple[Setting, ...] = tuple(rows_of(Config))
