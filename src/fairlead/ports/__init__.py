@@ -39,6 +39,11 @@ from fairlead.ports.sender import (
     Parcel,
     Sender,
 )
+from fairlead.ports.source import (
+    Received,
+    Source,
+    SourceHealth,
+)
 from fairlead.ports.store import (
     Store,
 )
@@ -59,9 +64,12 @@ __all__ = [
     "Log",
     "Parcel",
     "Published",
+    "Received",
     "Reject",
     "Rejects",
     "Sender",
+    "Source",
+    "SourceHealth",
     "Store",
     "Subscriptions",
 ]
