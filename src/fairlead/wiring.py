@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 from fairlead.auth.keys import ApiKeys
 from fairlead.bridges.imagefactory import ImagefactoryBridge
 from fairlead.config import Config, delivery_defaults, store_path
+from fairlead.config.sources import credential_doubts, read_logins
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.failover import FailoverRules
 from fairlead.core.policy import Grant
@@ -24,6 +27,7 @@ from fairlead.drivers.resolver import Resolver
 from fairlead.drivers.tls import client_context
 from fairlead.engine.node import Node
 from fairlead.engine.settings import Breaker, EngineSettings, Limits, Retention
+from fairlead.engine.sourcing.sources import Sources
 from fairlead.errors import ConfigError
 from fairlead.ports import ApiKey, Bus, Clock, Sender
 from fairlead.stores.sqlite import tools as sqlite_tools
@@ -33,6 +37,8 @@ from fairlead.transports.amqp import AmqpBus
 from fairlead.transports.http import HttpSender
 from fairlead.web.app import WebApp, create_app
 from fairlead.web.limits import BodyLimits
+
+_log = logging.getLogger(__name__)
 
 
 class SystemClock:
@@ -76,17 +82,50 @@ def open_store(config: Config) -> SqliteStore:
     )
 
 
-def check_files(config: Config) -> None:
-    """Read the files that `config` names. Blocks.
+def check_files(config: Config) -> list[str]:
+    """Read the files that `config` names, and see that what it asks for is installed. Blocks.
+
+    Returns:
+        What is allowed and still probably not meant, a line each.
 
     Raises:
-        ConfigError: one is missing, or does not hold what it should.
+        ConfigError: a file is missing or does not hold what it should, or an optional library is missing.
     """
     if config.egress.ca_file is not None:
         try:
             client_context(ca_file=config.egress.ca_file)
         except ConfigError as error:
             raise ConfigError(f"[egress] ca_file: {error.message}") from None
+    if config.sources:
+        _load_queues()
+        read_logins(config.sources)
+    return list(credential_doubts(config.sources))
+
+
+def make_sources(config: Config, node: Node, clock: Clock) -> Sources:
+    """The queues of `[[source]]`, not opened yet. Raises ConfigError as `check_files`."""
+    if not config.sources:
+        return Sources()
+    return _load_queues()(
+        config.sources,
+        read_logins(config.sources),
+        node,
+        clock,
+        request_bytes=config.limits.request_bytes,
+        ca_file=config.egress.ca_file,
+        random_bytes=os.urandom,
+    )
+
+
+def _load_queues() -> Callable[..., Sources]:
+    """What needs the AMQP library: loaded only where a bus is configured."""
+    try:
+        from fairlead.bridges.queues import amqp_sources
+    except ModuleNotFoundError as error:
+        if error.name != "pika":
+            raise
+        raise ConfigError("[[source]]: the AMQP library is missing: pip install 'fairlead[amqp]'") from None
+    return amqp_sources
 
 
 def egress_policy(config: Config, *, authenticated: bool) -> EgressPolicy:
@@ -157,6 +196,7 @@ class Server:
         self._config = config
         self._clock = SystemClock()
         self._node: Node | None = None
+        self._sources = Sources()
         self._app: WebApp | None = None
         self._started = asyncio.Event()
         limits = config.limits
@@ -192,7 +232,8 @@ class Server:
         try:
             if self._config.listen.is_loopback:
                 await self._http.start()  # before the store is touched: a taken port changes nothing
-            await asyncio.to_thread(check_files, self._config)
+            for line in await asyncio.to_thread(check_files, self._config):
+                _log.warning("configuration", extra={"detail": line})
             policy = egress_policy(self._config, authenticated=True)
             store = await asyncio.to_thread(open_store, self._config)
             await self._start(store, policy)
@@ -212,12 +253,14 @@ class Server:
             )
         bridge = ImagefactoryBridge(node.ingest, store, clock, random_bytes=os.urandom)
         limits = config.limits
+        self._sources = await asyncio.to_thread(make_sources, config, node, clock)
         await node.start()
         self._app = create_app(
             node,
             authenticators=[keys],
             keys=keys,
             bridges={"imagefactory": bridge},
+            sources=self._sources,
             clock=clock,
             limits=BodyLimits(
                 event_bytes=limits.event_bytes,
@@ -230,6 +273,7 @@ class Server:
         self._started.set()
         if not config.listen.is_loopback:
             await self._http.start()
+        self._sources.start()
 
     async def count_subscriptions(self) -> int:
         """How many subscriptions there are."""
@@ -239,6 +283,7 @@ class Server:
         """Take nothing more, let what has begun end, store it, close. Idempotent."""
         grace_seconds = self._config.shutdown.grace_seconds
         begun = self._clock.monotonic()
+        await self._sources.stop()
         if self._node is not None:
             await self._node.ingest.stop()  # publishers and those who follow the log are told at once
         await self._http.stop(grace_seconds)

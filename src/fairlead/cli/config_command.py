@@ -37,10 +37,10 @@ def show(loaded: Loaded, as_json: bool) -> None:
 @reads_config
 def check(loaded: Loaded, as_json: bool) -> None:
     """Check the configuration; ends 5 and names file, line and key where it cannot be used."""
-    wiring.check_files(loaded.config)
+    doubts = [*loaded.warnings, *wiring.check_files(loaded.config)]
     if as_json:
-        output.document({"ok": True, "file": loaded.file, "warnings": list(loaded.warnings)})
+        output.document({"ok": True, "file": loaded.file, "warnings": doubts})
         return
-    for line in loaded.warnings:
+    for line in doubts:
         output.note(f"warning: {line}")
     output.say(f"{loaded.file or 'the configuration (no file)'} is in order")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import email.utils
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -72,7 +72,7 @@ def _findings(caller: Caller, file: str | None) -> Iterator[Finding]:
     open_to_all = False
     try:
         loaded = read_config(file)
-        wiring.check_files(loaded.config)
+        doubts = [*loaded.warnings, *wiring.check_files(loaded.config)]
     except ConfigError as error:
         for line in (str(error), *error.hints):
             yield Finding("configuration", "wrong", line, "mend that line; fairlead config check tries again")
@@ -80,7 +80,7 @@ def _findings(caller: Caller, file: str | None) -> Iterator[Finding]:
         config = loaded.config
         open_to_all = not config.listen.is_loopback and config.auth.bootstrap_key is None
         yield Finding("configuration", "ok", loaded.file or "defaults (no fairlead.toml here)")
-        for line in loaded.warnings:
+        for line in doubts:
             yield Finding("configuration", "warning", line)
         yield _disk(config)
     try:
@@ -135,6 +135,7 @@ def _relay(caller: Caller) -> Iterator[Finding]:
         else:
             what = f"{ready['store']}: what cannot be read is not delivered, nor what stands behind it"
             yield Finding("store", "wrong", what, "fairlead store check says where; restore a backup")
+        yield from _sources(ready.get("sources", ()))
     except RefusedError as refused:
         yield Finding(
             "store", "wrong", f"not ready: {refused.body.decode(errors='replace')}", "see the relay's log"
@@ -149,6 +150,21 @@ def _relay(caller: Caller) -> Iterator[Finding]:
         status = item["status"]
         behind = f"{status['state']}, {output.counted(status['lag_events'], 'event')} behind"
         yield from found or [Finding(f"subscription {item['id']}", "ok", behind)]
+
+
+def _sources(sources: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """The queues that events are taken from; a relay tells them on its own machine only."""
+    for one in sources:
+        check = f"source {one['name']}"
+        counts = f"{output.counted(one['accepted'], 'event')} taken, {one['rejected']} rejected"
+        if one["state"] == "up":
+            yield Finding(check, "ok", f"up, {counts}")
+        else:
+            why = f"{one['state']} since {output.when(one['since'])}: {one['detail']}"
+            yield Finding(check, "wrong", why, "nothing is lost, and it goes on trying; mend what it says")
+        if one["rejected"]:
+            remedy = "see GET /rejects; mend the sender or the mapping, then replay or delete each"
+            yield Finding(check, "warning", f"{one['rejected']} rejected since the start", remedy)
 
 
 def _clock(date: str | None) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -161,6 +162,30 @@ def read_credential(path: str) -> tuple[str, str]:
     if not (user and colon and password):
         raise ConfigError(f"{path} must hold one line, user:password (its content is not shown)")
     return user, password
+
+
+def read_logins(sources: Sequence[SourceConfig]) -> dict[str, tuple[str, str] | None]:
+    """User and password by the source's name; None for one without a credential file. Blocks.
+
+    Raises:
+        ConfigError: as `read_credential`, with the source's name.
+    """
+    logins: dict[str, tuple[str, str] | None] = {}
+    for source in sources:
+        path = source.credential_file
+        try:
+            logins[source.name] = None if path is None else read_credential(path)
+        except ConfigError as error:
+            raise ConfigError(f"[[source]] {source.name}: credential_file: {error.message}") from None
+    return logins
+
+
+def credential_doubts(sources: Sequence[SourceConfig]) -> Iterator[str]:
+    """A line for each credential file that every user of the machine may read or change. Blocks."""
+    for source in sources:
+        path = source.credential_file
+        if path is not None and is_open_to_all(path):
+            yield f"[[source]] {source.name}: every user of this machine may read {path}: chmod 600 {path}"
 
 
 def is_open_to_all(path: str) -> bool:

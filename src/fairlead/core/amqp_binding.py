@@ -16,7 +16,7 @@ from fairlead.core.codec import BATCH, STRUCTURED, decode_batch, decode_structur
 from fairlead.core.event import Event
 from fairlead.core.payload import payload_in_body
 from fairlead.core.source_message import SourceMessage
-from fairlead.errors import Fault, InvalidEvent, MalformedJson, UnsupportedMediaType
+from fairlead.errors import Fault, InvalidEvent, MalformedJson, TooLarge, UnsupportedMediaType
 
 PREFIXES = ("cloudEvents_", "cloudEvents:")
 """What an attribute's header begins with; the underscore is for brokers and clients that refuse a colon."""
@@ -37,6 +37,9 @@ def events_of(message: SourceMessage, *, batch_events: int, event_bytes: int) ->
     media_type = (content_type or "").partition(";")[0].strip().lower()
     if media_type == BATCH:
         return decode_batch(message.body, batch_events, event_bytes)
+    if len(message.body) > event_bytes:
+        detail = f"the message has {len(message.body)} bytes; an event may have {event_bytes}"
+        raise TooLarge(detail, faults=[Fault(pointer="", detail=detail)])
     attributes = _attributes(message.headers)
     if media_type == STRUCTURED or (not media_type and not attributes):
         return [decode_structured(message.body)]

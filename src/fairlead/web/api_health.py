@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fairlead.engine.queries.queries import Queries
+from fairlead.engine.sourcing.sources import Sources
 from fairlead.telemetry import CONTENT_TYPE
 from fairlead.web.request import Request
 from fairlead.web.response import Response, json_response
@@ -20,8 +21,9 @@ class HealthApi:
         document: gives the OpenAPI document; asked for once.
     """
 
-    def __init__(self, queries: Queries, document: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, queries: Queries, sources: Sources, document: Callable[[], dict[str, Any]]) -> None:
         self._queries = queries
+        self._sources = sources
         self._document = document
         self._openapi: Response | None = None
 
@@ -39,16 +41,21 @@ class HealthApi:
         return json_response({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """200 when events are taken and delivered, else 503; strangers learn only that."""
+        """200 when events are taken and delivered, else 503; strangers learn only that.
+
+        A source that is down is no reason for 503: the relay is not less ready for its callers.
+        """
         request.query()
         readiness = await self._queries.readiness()
+        if sources := self._sources.status():
+            readiness["sources"] = sources
         shown = readiness if request.local else {"status": readiness["status"]}
         return json_response(shown, 200 if readiness["status"] == "ready" else 503)
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus' text format."""
         request.query()
-        text = await self._queries.metrics_text(request.principal)
+        text = await self._queries.metrics_text(request.principal) + self._sources.metrics_text()
         return Response(200, text.encode(), ((b"content-type", CONTENT_TYPE.encode()),))
 
     async def openapi(self, request: Request) -> Response:

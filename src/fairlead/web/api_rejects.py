@@ -12,7 +12,16 @@ from fairlead.core.log import PAGE_BYTES, Appended
 from fairlead.core.policy import Principal
 from fairlead.engine.pages import Page, from_cursor, to_cursor
 from fairlead.engine.permissions import ANY
-from fairlead.errors import Fault, Forbidden, InvalidEvent, MalformedJson, NotFound, TooLarge
+from fairlead.errors import (
+    EventConflict,
+    Fault,
+    Forbidden,
+    InvalidEvent,
+    MalformedJson,
+    NotFound,
+    TooLarge,
+    UnsupportedMediaType,
+)
 from fairlead.ports import Reject, Rejects
 from fairlead.web.body import read_beginning, too_large
 from fairlead.web.intake import accepted
@@ -42,6 +51,13 @@ class Bridge(Protocol):
 
     async def take_again(self, principal: Principal, reject: Reject) -> Sequence[Appended]:
         """Translate a reject anew. Raises the Problem where that is still not possible."""
+
+
+class Rejecter(Protocol):
+    """Whoever kept a reject and can try it again: a bridge, or a source of messages."""
+
+    async def take_again(self, principal: Principal, reject: Reject) -> Sequence[Appended]:
+        """As `Bridge.take_again`."""
 
 
 class StillRejected(InvalidEvent):
@@ -83,11 +99,15 @@ class BridgesApi:
 
 
 class RejectsApi:
-    """The calls on rejects."""
+    """The calls on rejects.
 
-    def __init__(self, rejects: Rejects, bridges: Mapping[str, Bridge]) -> None:
+    Args:
+        rejecters: by the `source` of the rejects they keep.
+    """
+
+    def __init__(self, rejects: Rejects, rejecters: Mapping[str, Rejecter]) -> None:
         self._rejects = rejects
-        self._bridges = {bridge.source: bridge for bridge in bridges.values()}
+        self._rejecters = rejecters
 
     def routes(self) -> list[Route]:
         return [
@@ -118,8 +138,8 @@ class RejectsApi:
         """202 as `POST /events`, and the reject is gone; 422 where it still cannot be taken."""
         request.query()
         reject = await self._find(request)
-        bridge = self._bridges.get(reject.source)
-        if bridge is None:
+        rejecter = self._rejecters.get(reject.source)
+        if rejecter is None:
             raise StillRejected(f"nothing here takes what comes from {reject.source!r}")
         if reject.size_bytes > len(reject.body):
             raise StillRejected(
@@ -128,8 +148,8 @@ class RejectsApi:
                 members={"limit_bytes": len(reject.body)},
             )
         try:
-            appended = await bridge.take_again(request.principal, reject)
-        except (MalformedJson, InvalidEvent, TooLarge) as error:
+            appended = await rejecter.take_again(request.principal, reject)
+        except (MalformedJson, InvalidEvent, UnsupportedMediaType, TooLarge, EventConflict) as error:
             raise StillRejected(error.detail, faults=error.faults) from error
         await self._rejects.delete_reject(reject.id)
         return accepted(appended)

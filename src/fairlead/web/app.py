@@ -11,6 +11,7 @@ from typing import Any
 
 from fairlead.core.policy import ANYONE
 from fairlead.engine.node import Node
+from fairlead.engine.sourcing.sources import Sources
 from fairlead.errors import Problem
 from fairlead.ports import Authenticator, Clock
 from fairlead.web.access import Access
@@ -19,7 +20,7 @@ from fairlead.web.api_events import EventsApi
 from fairlead.web.api_health import HealthApi
 from fairlead.web.api_keys import KeyBook, KeysApi
 from fairlead.web.api_lanes import LanesApi
-from fairlead.web.api_rejects import Bridge, BridgesApi, RejectsApi
+from fairlead.web.api_rejects import Bridge, BridgesApi, Rejecter, RejectsApi
 from fairlead.web.api_subscriptions import SubscriptionsApi
 from fairlead.web.body import Disconnected, Receive
 from fairlead.web.intake import Intake
@@ -104,6 +105,7 @@ def create_app(
     authenticators: Sequence[Authenticator],
     keys: KeyBook,
     bridges: Mapping[str, Bridge],
+    sources: Sources,
     clock: Clock,
     limits: BodyLimits,
     delivery_defaults: Mapping[str, Any],
@@ -115,19 +117,24 @@ def create_app(
         authenticators: asked in turn who calls, once `keys` says that authentication is configured.
         keys: the API keys that `/keys` manages; usually one of the authenticators too.
         bridges: foreign formats by name, at `/bridges/{name}/`.
+        sources: the queues that events are taken from.
         delivery_defaults: `[delivery]` as a subscription's `config` would say it.
         loopback: the relay listens on loopback only: then no login is needed until one is configured.
     """
     access = Access(authenticators, keys.configured, loopback=loopback)
+    rejecters: dict[str, Rejecter] = {
+        **{bridge.source: bridge for bridge in bridges.values()},
+        **sources.by_name,
+    }
     parts = (
         EventsApi(Intake(node.ingest), node.queries),
         SubscriptionsApi(node.subscribing, node.queries, clock, delivery_defaults),
         LanesApi(node.operating, node.queries),
         AcksApi(node.answers),
         KeysApi(keys, clock),
-        RejectsApi(node.store.rejects, bridges),
+        RejectsApi(node.store.rejects, rejecters),
         BridgesApi(bridges),
-        HealthApi(node.queries, openapi_document),
+        HealthApi(node.queries, sources, openapi_document),
     )
     return WebApp([route for part in parts for route in part.routes()], access, limits)
 

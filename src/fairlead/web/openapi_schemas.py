@@ -219,6 +219,17 @@ SCHEMAS: dict[str, Schema] = {
         store=words("ok", "failed"),
         partitions_owned=COUNT,
         partitions=COUNT,
+        sources=array(ref("Source")),
+    ),
+    "Source": shown(
+        "name state since detail accepted duplicates rejected",
+        name=ID,
+        state=words("up", "down", "waiting", "stopped"),
+        since=TIME,
+        detail=ANY_TEXT,
+        accepted=COUNT,
+        duplicates=COUNT,
+        rejected=COUNT,
     ),
     "Answer": shown(
         "subscription partition generation epoch result",
