@@ -17,16 +17,15 @@ from typing import Any
 from fairlead.auth.keys import ApiKeys
 from fairlead.bridges.imagefactory import ImagefactoryBridge
 from fairlead.config import Config, delivery_defaults, store_path
+from fairlead.config.numbers import engine_settings
 from fairlead.config.sources import credential_doubts, read_logins
 from fairlead.core.egress import EgressPolicy
-from fairlead.core.failover import FailoverRules
 from fairlead.core.policy import Grant
 from fairlead.drivers.http_client import HttpClient
 from fairlead.drivers.http_server import HttpServer, ServerLimits
 from fairlead.drivers.resolver import Resolver
 from fairlead.drivers.tls import client_context
 from fairlead.engine.node import Node
-from fairlead.engine.settings import Breaker, EngineSettings, Limits, Retention
 from fairlead.engine.sourcing.sources import Sources
 from fairlead.errors import ConfigError
 from fairlead.ports import ApiKey, Bus, Clock, Sender
@@ -122,7 +121,7 @@ def _load_queues() -> Callable[..., Sources]:
     try:
         from fairlead.bridges.queues import amqp_sources
     except ModuleNotFoundError as error:
-        if error.name != "pika":
+        if (error.name or "").partition(".")[0] != "pika":
             raise
         raise ConfigError("[[source]]: the AMQP library is missing: pip install 'fairlead[amqp]'") from None
     return amqp_sources
@@ -155,38 +154,6 @@ def make_node(
     """The relay without its outside."""
     settings = engine_settings(config)
     return Node(store, sender, clock, settings, random=random.Random(), telemetry=Telemetry(), bus=bus)
-
-
-def engine_settings(config: Config) -> EngineSettings:
-    """The engine's numbers as `config` has them."""
-    limits, retention, breaker, failover = config.limits, config.retention, config.breaker, config.failover
-    return EngineSettings(
-        limits=Limits(
-            event_bytes=limits.event_bytes,
-            batch_events=limits.batch_events,
-            log_bytes=limits.log_bytes,
-            request_timeout_seconds=limits.request_timeout_seconds,
-        ),
-        retention=Retention(
-            keep_seconds=retention.keep_seconds,
-            max_age_seconds=retention.max_age_seconds,
-            max_bytes=retention.max_bytes,
-            attempts_seconds=retention.attempts_seconds,
-        ),
-        breaker=Breaker(
-            failures=breaker.failures,
-            probe_every_seconds=breaker.probe_every_seconds,
-            probe_max_seconds=breaker.probe_max_seconds,
-        ),
-        failover=FailoverRules(
-            confirm_late_seconds=failover.confirm_late_seconds,
-            suspect_seconds=failover.suspect_seconds,
-            return_after_seconds=failover.return_after_seconds,
-            return_max_seconds=failover.return_max_seconds,
-            probe_every_seconds=failover.probe_every_seconds,
-        ),
-        grace_seconds=config.shutdown.grace_seconds,
-    )
 
 
 class Server:

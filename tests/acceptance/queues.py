@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pika
 
@@ -15,6 +15,8 @@ from tests.acceptance.api import STRUCTURED, Api, event
 from tests.acceptance.processes import QUICK, RelayProcess
 from tests.acceptance.waiting import until
 from tests.servers.rabbitmq import RabbitNode
+
+T = TypeVar("T")
 
 
 class Sender:
@@ -101,7 +103,7 @@ def until_taken(api: Api, count: int, key: str = "/heat k1") -> list[str]:
     return until_listed(lambda: taken(api, key), count)
 
 
-def until_listed(look: Callable[[], Sequence[Any]], count: int) -> Any:
+def until_listed(look: Callable[[], list[T]], count: int) -> list[T]:
     """Wait until a list has so many items."""
     until(lambda: len(look()) >= count, lambda: f"{count} of them: there are {len(look())}")
     return look()

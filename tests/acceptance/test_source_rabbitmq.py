@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.acceptance.api import Api, event
-from tests.acceptance.processes import RelayProcess
 from tests.acceptance.queues import (
     Sender,
     events,
@@ -25,6 +26,7 @@ from tests.acceptance.queues import (
     until_state,
     until_taken,
 )
+from tests.acceptance.relay_process import environment, run
 from tests.acceptance.waiting import until
 from tests.servers.mute_cable import MuteCable
 from tests.servers.rabbitmq import RabbitNode, RabbitNodes, settled_declares
@@ -146,14 +148,17 @@ def test_a_kill_between_accept_and_acknowledgement_loses_nothing_and_repeats_not
         assert rejects(relay.api) == []
 
 
-def test_kills_at_any_moment_lose_nothing(rabbitmq: RabbitNode, sender: Sender, tmp_path: Path) -> None:
-    sender.send("in", *events(3000))
-    relay = RelayProcess(tmp_path, source(rabbitmq.url(sender.vhost), "in", prefetch=20))
-    with relay:
-        for goal in range(300, 3000, 300):
-            until(lambda goal=goal: len(taken(relay.api)) >= goal, f"{goal} are taken")
-            relay.restart()
-        assert until_taken(relay.api, 3000) == ids(3000)
+def test_kills_in_the_middle_lose_nothing(rabbitmq: RabbitNode, sender: Sender, tmp_path: Path) -> None:
+    total = 4000
+    sender.send("in", *events(total))
+    with taking(tmp_path, source(rabbitmq.url(sender.vhost), "in", prefetch=20)) as relay:
+        for _ in range(6):
+            until(lambda: states(relay.api)["in"]["accepted"] >= 100, "some are taken")
+            relay.kill()
+            assert sender.waiting("in") > 0, "it was killed too late to show anything"
+            relay.start()
+        assert until_taken(relay.api, total) == ids(total)
+        until(lambda: sender.waiting("in") == 0, "the queue is empty")
 
 
 def test_a_broker_that_is_killed_and_comes_back_loses_nothing(
@@ -206,18 +211,17 @@ def test_what_is_wrong_with_the_broker_is_said_and_tried_again(
     ) as relay:
         api = relay.api
         until_state(api, "up", "made")
-        says = {
-            name: until(
-                lambda name=name, words=words: (one := states(api)[name])["state"] == "down"
-                and words in one["detail"]
-                and one["detail"],
-                lambda: str(states(api)),
+        causes = {"missing": "404 NOT_FOUND", "login": "login", "vhost": "no-such-host", "refused": "refused"}
+
+        def said() -> bool:
+            seen = states(api)
+            return all(
+                seen[name]["state"] == "down" and words in seen[name]["detail"]
+                for name, words in causes.items()
             )
-            for name, words in {
-                "missing": "404 NOT_FOUND", "login": "login", "vhost": "no-such-host", "refused": "refused",
-            }.items()
-        }  # fmt: skip
-        assert "pass-w0rd" not in str(says) + relay.said
+
+        until(said, lambda: f"each says what is wrong: {states(api)}")
+        assert "pass-w0rd" not in str(states(api)) + relay.said
         rabbitmq.add_user("relay", "pass-w0rd", sender.vhost)
         rabbitmq.add_vhost("no-such-host")
         Sender(rabbitmq, "no-such-host").declare("in")
@@ -227,3 +231,55 @@ def test_what_is_wrong_with_the_broker_is_said_and_tried_again(
         sender.send("made", *events(1))
         assert until_taken(api, 1) == ids(1)
         assert states(api)["refused"]["state"] == "down"
+
+
+def test_doctor_names_the_source_that_is_down(rabbitmq: RabbitNode, sender: Sender, tmp_path: Path) -> None:
+    sender.send("in", *events(2), (b"poison", properties("text/plain")))
+    here = rabbitmq.url(sender.vhost)
+    with taking(tmp_path, source(here, "in"), source(here, "none", "missing")) as relay:
+        until_taken(relay.api, 2)
+        until_listed(lambda: rejects(relay.api), 1)
+        until(lambda: "404" in states(relay.api)["missing"]["detail"], "it is known to be missing")
+        done = run("doctor", "--url", f"http://127.0.0.1:{relay.port}", "--json", folder=tmp_path)
+        found = {(one["check"], one["state"]): one["detail"] for one in done.document["findings"]}
+        assert done.code == 1
+        assert found["source in", "ok"] == "up, 2 events taken, 1 rejected"
+        assert "404" in found["source missing", "wrong"]
+        assert ("source in", "warning") in found
+
+
+def test_without_the_library_everything_else_works_and_a_source_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "fairlead.toml").write_text(source("amqp://127.0.0.1/", "in"))
+    without = "import sys; sys.modules['pika'] = None; from fairlead.cli import main; main()"
+    for command in ("serve", "config check"):
+        done = subprocess.run(
+            [sys.executable, "-c", without, *command.split()],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 5, done
+        assert "pip install 'fairlead[amqp]'" in done.stderr
+        assert "Traceback" not in done.stderr
+    nothing = "import sys, fairlead.wiring, fairlead.cli; sys.exit('pika' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", nothing], check=False).returncode == 0
+
+
+def test_a_credential_that_others_may_read_is_allowed_but_not_silently(tmp_path: Path) -> None:
+    (tmp_path / "fairlead.toml").write_text(source("amqp://127.0.0.1/", "in", credential_file="login"))
+    done = run("config", "check", folder=tmp_path)
+    assert done.code == 5
+    assert "[[source]] in: credential_file: login cannot be read: No such file or directory" in done.err
+    (tmp_path / "login").write_text("sesame")
+    assert "sesame" not in run("config", "check", folder=tmp_path).err
+    (tmp_path / "login").write_text("relay:sesame")
+    (tmp_path / "login").chmod(0o644)
+    done = run("config", "check", folder=tmp_path)
+    assert (done.code, "may read login: chmod 600 login" in done.err, "sesame" in done.err) == (
+        0,
+        True,
+        False,
+    )

@@ -27,6 +27,7 @@ from fairlead.core.signature import sign
 from fairlead.core.subscription import Subscription, Target
 from fairlead.engine.node import Node
 from fairlead.engine.settings import EngineSettings, Limits
+from fairlead.engine.sourcing.sources import Sources
 from fairlead.errors import Problem
 from fairlead.ports import Answer, Delivery
 from fairlead.stores.sqlite.store import SqliteStore
@@ -107,6 +108,7 @@ class Relay:
             authenticators=[self.keys],
             keys=self.keys,
             bridges={"imagefactory": bridge},
+            sources=Sources(),
             clock=clock,
             limits=BodyLimits(event_bytes=EVENT_BYTES, request_bytes=REQUEST_BYTES, batch_events=20),
             delivery_defaults={"retry": {"first": "1ms", "max": "1ms"}},

@@ -103,14 +103,18 @@ def test_a_login_in_the_clear_is_allowed_but_not_silently() -> None:
         assert loaded(BASIC.replace("amqp://127.0.0.1/vh", safe)).warnings == ()
 
 
-@pytest.mark.parametrize("text", [BASIC, JSON, OSLO, BASIC + OSLO.replace("legacy", "b") + BASIC.replace("legacy", "c")])
+@pytest.mark.parametrize(
+    "text", [BASIC, JSON, OSLO, BASIC + OSLO.replace("legacy", "b") + BASIC.replace("legacy", "c")]
+)
 def test_shown_as_toml_it_can_be_read_back_as_the_same(text: str) -> None:
     first = loaded(text)
     assert loaded(to_toml(first)).config == first.config
 
 
 def test_shown_as_json_every_key_is_there() -> None:
-    (source,) = to_json(loaded(OSLO))["sources"]  # type: ignore[misc]  # a list
+    shown = to_json(loaded(OSLO))["sources"]
+    assert isinstance(shown, list)
+    (source,) = shown
     assert source.keys() == {row.key for row in SOURCE_SETTINGS}
     assert source["keys"] == {"dns.zone.": "/id"}
 
@@ -134,7 +138,9 @@ def test_a_credential_is_one_line_of_user_and_password(tmp_path: Path) -> None:
     assert is_open_to_all(str(path))
 
 
-@pytest.mark.parametrize("content", [b"", b"sesame", b":sesame", b"sesame:", b"a:sesame\nb:c", b"sesame:\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"sesame", b":sesame", b"sesame:", b"a:sesame\nb:c", b"sesame:\xff"]
+)
 def test_what_is_no_credential_is_refused_and_not_shown(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "credential"
     path.write_bytes(content)
