@@ -97,6 +97,10 @@ class Session:
             "PYTHONUNBUFFERED": "1",
         }
 
+    def lend(self, address: str, port: int) -> None:
+        """Have what a page says of a server's usual address go to one on this port."""
+        self._ports[address] = f"127.0.0.1:{port}"
+
     def start_relay(self) -> None:
         """What a page takes for granted that does not start a relay itself."""
         self._serve("fairlead serve", ["fairlead ready at …"])

@@ -14,14 +14,19 @@ from tests.docs.session import Session, seen_in_order, starts_relay
 RUN = {"console", "bash", "python", "toml"}
 READ = {"text", "mermaid", "json"}
 REASONS = {"changes the system", "needs Docker"}
+BROKER = "127.0.0.1:5672"
 CONTRIBUTORS = {"CONTRIBUTING.md"}  # its three commands are what runs this test
 WITH_BLOCKS = [page for page in PAGES if any(blocks_of(page)) and name_of(page) not in CONTRIBUTORS]
 
 
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=name_of)
-def test_a_reader_who_does_what_the_page_says_gets_what_it_says(page: Path, tmp_path: Path) -> None:
+def test_a_reader_who_does_what_the_page_says_gets_what_it_says(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     blocks = list(blocks_of(page))
     session = Session(tmp_path)
+    if any(BROKER in block.text for block in blocks):
+        session.lend(BROKER, request.getfixturevalue("rabbitmq").port)
     try:
         if not starts_relay(blocks) and any(one.language in ("console", "bash", "python") for one in blocks):
             session.start_relay()
