@@ -41,7 +41,7 @@ def open_local(
     """Open a file in WAL mode, readable by its owner only, and lay out our tables if they are not there.
 
     Args:
-        schema: statements that create what is missing (`IF NOT EXISTS`).
+        schema: statements that create what is missing (`IF NOT EXISTS`), also in a file of an older version.
         name: the table with our version, for example `fairlead_inbox`; the file may hold tables of others.
         synchronous: FULL: a commit is on disk when it returns; NORMAL: the last may be lost with the power.
 
@@ -79,17 +79,26 @@ def _enter_wal(connection: Connection, deadline: float) -> None:
 
 
 def _lay_out(connection: Connection, file: Path, schema: str, name: str, version: int) -> None:
-    there = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
-    if connection.execute(there, (name,)).fetchone() is None:
+    found = _version(connection, name)
+    if found < version:
         with transaction(connection):
             connection.execute(f"CREATE TABLE IF NOT EXISTS {name} (version INTEGER NOT NULL)")
+            found = max(version, _version(connection, name))  # of two processes the newer may have been first
             for statement in filter(str.strip, schema.split(";\n\n")):
                 connection.execute(statement)
-            if connection.execute(f"SELECT version FROM {name}").fetchone() is None:  # noqa: S608  # our name
-                connection.execute(f"INSERT INTO {name} VALUES (?)", (version,))  # noqa: S608
-    (found,) = connection.execute(f"SELECT version FROM {name}").fetchone()  # noqa: S608
+            connection.execute(f"DELETE FROM {name}")  # noqa: S608  # our name
+            connection.execute(f"INSERT INTO {name} VALUES (?)", (found,))  # noqa: S608
     if found > version:
         raise StoreNewer(f"{file}: {name} has version {found}; this Fairlead knows {version}: upgrade it")
+
+
+def _version(connection: Connection, name: str) -> int:
+    """The version of our tables in a file; 0 where there are none."""
+    there = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    if connection.execute(there, (name,)).fetchone() is None:
+        return 0
+    row = connection.execute(f"SELECT version FROM {name}").fetchone()  # noqa: S608  # our name
+    return 0 if row is None else int(row[0])
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Callable
 
+from fairlead.drivers.green import outside_greenlets
 from fairlead.drivers.http_sync import HttpOrigin, UnreachableError
 from fairlead.sdk.forwarding import Accepted, Later, Refused, Smaller, Verdict, batch_body, judge
 from fairlead.sdk.outbox import Outbox
@@ -29,6 +30,8 @@ MAX_BYTES = 8 * 1024 * 1024 - 2  # the array's brackets
 POLL_SECONDS = 0.1  # how soon what another process stored is seen
 CLOSE_GRACE_SECONDS = 1.0
 FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.5, 60.0
+
+REFUSED = "The relay refused the event %s of %s; it is in the outbox's refused table: %s"
 
 OnRefused = Callable[[list[int]], None]
 
@@ -61,11 +64,20 @@ class Forwarder:
         self._failures = 0
         self._not_before = 0.0
         self.last_error: str | None = None
-        self._thread = threading.Thread(target=self._run, name="fairlead-publisher", daemon=True)
-        self._thread.start()
+        self._pid = os.getpid()
+        self._thread: threading.Thread | None = None
+        self.wake()
 
     def wake(self) -> None:
-        """There is something to forward; a wait after a failure goes on, for the relay answers no sooner."""
+        """There is something to forward; a wait after a failure goes on, for the relay answers no sooner.
+
+        Outside of eventlet's greenlets it does nothing: the forwarder looks often enough.
+        """
+        if outside_greenlets():
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="fairlead-publisher", daemon=True)
+            self._thread.start()
         self._wake.set()
 
     def hurry(self) -> None:
@@ -80,13 +92,15 @@ class Forwarder:
         """
         self._closing = True
         self._wake.set()
-        self._thread.join(CLOSE_GRACE_SECONDS)
-        self._origin.abort()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join(CLOSE_GRACE_SECONDS)
+            self._origin.abort()
+            self._thread.join()
 
     def _run(self) -> None:
         try:
-            while not self._closing:
+            # A green thread goes on in the child of a fork, where the outbox is not its own.
+            while not self._closing and os.getpid() == self._pid:
                 delay = self._step()
                 self._wake.wait(delay)
                 self._wake.clear()
@@ -106,7 +120,7 @@ class Forwarder:
             return delay
         except Exception as error:
             # Disk full, busy, or a defect: nothing was let go of, so nothing is lost; the thread lives on.
-            log.exception("The outbox could not be forwarded", extra={"outbox": self._outbox.path})
+            log.exception("The outbox %s could not be forwarded", self._outbox.path)
             return self._back_off(str(error), None)
 
     def _send(self, batch: list[Waiting]) -> Verdict:
@@ -125,8 +139,7 @@ class Forwarder:
                 refused = [(batch[index], problem) for index, problem in sorted(problems.items())]
                 self._outbox.settle([], refused)
                 for row, problem in refused:
-                    extra = {"event_id": row.id, "event_source": row.source, "problem": problem.get("type")}
-                    log.error("The relay refused an event; it is in the outbox's refused table", extra=extra)
+                    log.error(REFUSED, row.id, row.source, problem.get("detail") or problem.get("title"))
                 self._on_refused([row.seq for row, _ in refused])
             case Smaller():
                 self._limit = max(1, len(batch) // 2)
@@ -140,7 +153,7 @@ class Forwarder:
         if self._closing:
             return 0.0
         if detail != self.last_error:
-            log.warning("Events wait in the outbox", extra={"outbox": self._outbox.path, "error": detail})
+            log.warning("Events wait in the outbox %s: %s", self._outbox.path, detail)
         self.last_error = detail
         ceiling = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(self._failures, 16))
         self._failures += 1

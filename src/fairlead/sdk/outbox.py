@@ -8,7 +8,6 @@ table.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,9 @@ from typing import Any
 
 import msgspec
 
+from fairlead.core.codec import decode_structured
 from fairlead.core.event import Event
+from fairlead.drivers.green import off_hub, system_lock
 from fairlead.drivers.sqlite_local import (
     Connection,
     SqliteError,
@@ -28,9 +29,9 @@ from fairlead.drivers.sqlite_local import (
     transaction,
 )
 from fairlead.errors import OutboxError, OutboxFull
-from fairlead.sdk.outbox_records import OutboxStatus, Receipt, RefusedEvent, Waiting
+from fairlead.sdk.outbox_records import Lost, OutboxStatus, Receipt, RefusedEvent, Waiting
 
-TABLE, VERSION = "fairlead_outbox", 1
+TABLE, VERSION = "fairlead_outbox", 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, source TEXT NOT NULL, body BLOB NOT NULL,
@@ -43,6 +44,8 @@ CREATE TABLE IF NOT EXISTS refused (
 CREATE TABLE IF NOT EXISTS receipt (
     seq INTEGER PRIMARY KEY, partition INTEGER, position INTEGER, duplicate INTEGER,
     problem BLOB, at REAL NOT NULL);
+
+CREATE TABLE IF NOT EXISTS lost (count INTEGER NOT NULL, last_at REAL NOT NULL, reason TEXT NOT NULL);
 
 CREATE TABLE IF NOT EXISTS size (bytes INTEGER NOT NULL);
 
@@ -67,21 +70,26 @@ _RECEIPTS_KEPT_SECONDS = 3600.0
 class Outbox:
     """The open outbox of one process; methods block and may be called from any thread.
 
+    Under eventlet only the calling greenlet waits.
+
     Every method raises OutboxError when the file cannot be used; what it was to store is then not stored.
     """
 
     def __init__(self, path: str | os.PathLike[str], max_bytes: int) -> None:
         self.path, self.max_bytes = os.fspath(path), max_bytes
         self._connection = open_local(path, SCHEMA, name=TABLE, version=VERSION)
-        self._lock = threading.Lock()
+        self._lock = system_lock()
         hold_at_fork(self._lock)
         self._closed = False
+        self._pid = os.getpid()
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with self._lock:
             if self._closed:
                 raise OutboxError(f"{self.path}: the outbox is closed")
+            if os.getpid() != self._pid:
+                raise OutboxError(f"{self.path} was opened before a fork, and belongs to the parent")
             try:
                 yield self._connection
             except SqliteError as error:
@@ -95,6 +103,7 @@ class Outbox:
 
     # -- in --------------------------------------------------------------------------------------------
 
+    @off_hub
     def append(self, events: Sequence[tuple[Event, bytes, bool]]) -> list[int | OutboxFull]:
         """Store events, with their JSON and whether somebody awaits their receipt, in one commit, on disk.
 
@@ -121,6 +130,7 @@ class Outbox:
 
     # -- out -------------------------------------------------------------------------------------------
 
+    @off_hub
     def head(self, max_events: int, max_bytes: int) -> list[Waiting]:
         """The oldest events, at most so many and so big, but one at least if there is any."""
         rows: list[Waiting] = []
@@ -134,6 +144,7 @@ class Outbox:
                 rows.append(Waiting(seq, id, source, body, bool(awaited)))
         return rows
 
+    @off_hub
     def settle(
         self, accepted: Sequence[tuple[Waiting, Receipt]], refused: Sequence[tuple[Waiting, dict[str, Any]]]
     ) -> None:
@@ -155,6 +166,7 @@ class Outbox:
             connection.executemany("INSERT OR REPLACE INTO receipt VALUES (?, ?, ?, ?, ?, ?)", receipts)
             connection.execute("DELETE FROM receipt WHERE at < ?", (now - _RECEIPTS_KEPT_SECONDS,))
 
+    @off_hub
     def receipts(self, seqs: Sequence[int]) -> dict[int, Receipt | dict[str, Any]]:
         """What became of awaited events, as far as it is known: a receipt, or the problem of a refusal."""
         sql = """SELECT seq, partition, position, duplicate, problem FROM receipt
@@ -168,30 +180,33 @@ class Outbox:
 
     # -- what is in it ---------------------------------------------------------------------------------
 
+    @off_hub
     def last_seq(self) -> int:
         """The number of the newest waiting event; 0 if none waits."""
         with self._reading() as connection:
             return int(connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
 
+    @off_hub
     def left(self, up_to_seq: int) -> int:
         """How many events up to a number still wait."""
         with self._reading() as connection:
             sql = "SELECT count(*) FROM event WHERE seq <= ?"
             return int(connection.execute(sql, (up_to_seq,)).fetchone()[0])
 
+    @off_hub
     def status(self, last_error: str | None = None) -> OutboxStatus:
         """How it stands."""
         with self._reading() as connection:
             waiting, oldest = connection.execute("SELECT count(*), min(stored_at) FROM event").fetchone()
             (refused,) = connection.execute("SELECT count(*) FROM refused").fetchone()
             (size,) = connection.execute("SELECT bytes FROM size").fetchone()
+            lost = connection.execute("SELECT count, last_at, reason FROM lost").fetchone()
         since = None if oldest is None else datetime.fromtimestamp(oldest, UTC)
-        return OutboxStatus(waiting, refused, since, size, last_error)
+        return OutboxStatus(waiting, refused, since, size, last_error, None if lost is None else _loss(*lost))
 
+    @off_hub
     def refused(self) -> list[RefusedEvent]:
         """Every refused event, in the order in which they were published."""
-        from fairlead.core.codec import decode_structured
-
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT seq, body, problem, refused_at FROM refused ORDER BY seq"
@@ -201,6 +216,7 @@ class Outbox:
             for seq, body, problem, at in rows
         ]
 
+    @off_hub
     def retry_refused(self, id: int) -> bool:
         """Publish a refused event again, as the newest; False if there is none of that number."""
         sql = """INSERT INTO event (id, source, body, awaited, stored_at)
@@ -210,10 +226,22 @@ class Outbox:
             connection.execute("DELETE FROM refused WHERE seq = ?", (id,))
         return found
 
+    @off_hub
     def discard_refused(self, id: int) -> bool:
         """Delete a refused event; False if there is none of that number."""
         with self._writing() as connection:
             return connection.execute("DELETE FROM refused WHERE seq = ?", (id,)).rowcount == 1
+
+    @off_hub
+    def note_lost(self, count: int, reason: str) -> None:
+        """Add to the number of events that were not stored, for those who look at the file."""
+        now = time.time()
+        with self._writing() as connection:
+            changed = connection.execute(
+                "UPDATE lost SET count = count + ?, last_at = ?, reason = ?", (count, now, reason)
+            )
+            if changed.rowcount == 0:
+                connection.execute("INSERT INTO lost VALUES (?, ?, ?)", (count, now, reason))
 
     # -- the end ---------------------------------------------------------------------------------------
 
@@ -227,6 +255,10 @@ class Outbox:
     def abandon(self) -> None:
         """Leave the connection of a fork's parent alone."""
         abandon(self._connection)
+
+
+def _loss(count: int, last_at: float, reason: str) -> Lost:
+    return Lost(count, datetime.fromtimestamp(last_at, UTC), reason)
 
 
 def _json(value: dict[str, Any]) -> bytes:

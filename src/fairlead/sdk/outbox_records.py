@@ -44,6 +44,21 @@ class RefusedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """Events that were not stored and had nobody to tell: notifications of OpenStack's services.
+
+    Attributes:
+        count: how many, since the file was made.
+        last_at: when the last ones were, aware UTC.
+        reason: why they were not.
+    """
+
+    count: int
+    last_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxStatus:
     """How an outbox stands, over all processes that share it.
 
@@ -53,6 +68,7 @@ class OutboxStatus:
         oldest: when the first waiting event was stored, aware UTC; None if none waits.
         size_bytes: what both tables hold, of `max_bytes`.
         last_error: why this process's last try to forward failed; None if it did not.
+        lost: events that were not stored; None if every one was, or its publisher was told.
     """
 
     waiting: int
@@ -60,6 +76,7 @@ class OutboxStatus:
     oldest: datetime | None
     size_bytes: int
     last_error: str | None = None
+    lost: Lost | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,14 @@ class Publisher:
         process = self._process()
         return process.outbox.status(process.forwarder.last_error)
 
+    def note_lost(self, count: int, reason: str) -> None:
+        """Count events that could not be published and that nobody else will be told of, in the outbox.
+
+        Raises:
+            OutboxError: the file cannot be used.
+        """
+        self._process().outbox.note_lost(count, reason)
+
     def refused(self) -> list[RefusedEvent]:
         """The events that the relay refused for good, in the order in which they were published."""
         return self._process().outbox.refused()

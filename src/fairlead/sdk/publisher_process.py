@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fairlead.core.event import Event
+from fairlead.drivers.green import outside_greenlets
 from fairlead.drivers.http_sync import HttpOrigin
 from fairlead.errors import EventRefused, OutboxClosed, OutboxFull
 from fairlead.sdk.forwarder import Forwarder
@@ -60,6 +61,9 @@ class PublisherProcess:
 
     def commit(self, pending: Pending) -> None:
         """Store a call's event, and whatever else is queued; `pending.stored` is done when it returns."""
+        if outside_greenlets():
+            self._store([pending])  # alone, for turns are taken by green locks
+            return
         self._queue.append(pending)
         while not pending.stored.done():
             self._commit()

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The notification driver in real services of OpenStack's libraries, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.contract.publishing import DEADLINE_SECONDS, StubRelay, relay_at, until
+
+PROGRAM = Path(__file__).with_name("openstack_service.py")
+RUNS = ("plain", "eventlet-plain")
+
+
+@dataclass
+class Service:
+    """A configuration, and the programs that run with it."""
+
+    place: Path
+
+    @property
+    def outbox(self) -> Path:
+        return self.place / "outbox.db"
+
+    def configure(self, *, driver: str = "fairlead", **options: str) -> None:
+        ours = "".join(f"{name} = {value}\n" for name, value in options.items())
+        (self.place / "heat.conf").write_text(
+            "[DEFAULT]\ntransport_url = fake://\n"
+            f"[oslo_messaging_notifications]\ndriver = {driver}\n[fairlead]\n{ours}"
+        )
+
+    def start(self, mode: str, *arguments: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", PROGRAM, mode, self.place / "heat.conf", *map(str, arguments)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def run(self, mode: str, *arguments: object) -> tuple[list[str], str]:
+        """What it said, and its log."""
+        with self.start(mode, *arguments) as process:
+            try:
+                out, log = process.communicate(timeout=2 * DEADLINE_SECONDS)
+            finally:
+                process.kill()
+        assert process.returncode == 0, log
+        return out.splitlines(), log
+
+
+@pytest.fixture
+def relay() -> Iterator[StubRelay]:
+    with relay_at() as relay:
+        yield relay
+
+
+@pytest.fixture
+def service(tmp_path: Path, relay: StubRelay) -> Service:
+    service = Service(tmp_path)
+    service.configure(url=relay.url, outbox=str(service.outbox))
+    return service
+
+
+def numbers(relay: StubRelay, key: str) -> list[int]:
+    return [one["data"]["payload"]["number"] for one in relay.accepted if one["partitionkey"] == key]
+
+
+def test_a_notification_arrives_as_an_event(service: Service, relay: StubRelay) -> None:
+    said, log = service.run("plain", "k", 3)
+    assert said[-1] == "left 0"
+    start, _, error = relay.accepted
+    data = start["data"]
+    assert start == {
+        "specversion": "1.0", "id": data["message_id"], "source": "/openstack/orchestration/host1",
+        "type": "orchestration.stack.update.start", "subject": "k", "partitionkey": "k", "priority": "info",
+        "time": data["timestamp"].replace(" ", "T") + "Z",
+        "datacontenttype": "application/json", "data": data,
+    }  # fmt: skip
+    assert data["payload"] == {"stack_identity": "k", "stack_name": "k", "number": 0}
+    assert (error["priority"], error["partitionkey"]) == ("error", "k")
+    assert "ERROR" not in log
+
+
+@pytest.mark.parametrize("mode", ["side_by_side", "eventlet-side_by_side"])
+def test_threads_and_greenlets_each_keep_their_order(service: Service, relay: StubRelay, mode: str) -> None:
+    said, log = service.run(mode, "abcdefgh", 40)
+    assert said[-1] == "left 0"
+    for key in "abcdefgh":
+        assert numbers(relay, key) == list(range(40))
+    assert "ERROR" not in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("mode", ["forks", "eventlet-forks"])
+def test_it_works_on_in_the_workers_of_a_fork(service: Service, relay: StubRelay, mode: str) -> None:
+    said, log = service.run(mode, 20)
+    assert said.count("ended 0") == 3
+    assert said[-1] == "left 0"
+    for key in ("child0", "child1", "child2"):
+        assert numbers(relay, key) == list(range(20))
+    assert numbers(relay, "parent") == list(range(23))
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("mode", RUNS)
+def test_what_json_has_not_is_kept_and_what_cannot_be_written_is_told(
+    service: Service, relay: StubRelay, mode: str
+) -> None:
+    _, log = service.run(mode.replace("plain", "unusual"))
+    first, text, last = relay.accepted
+    assert first["data"]["payload"] == {
+        "stack_identity": "k", "at": "2026-11-22T14:07:50.000000", "raw": "bytes", "set": [1],
+        "id": "00000000-0000-0000-0000-000000000007",
+    }  # fmt: skip
+    assert text["datacontenttype"] == "text/plain"
+    assert '"rate": NaN, "name": "half \\ud800"' in text["data"]
+    assert {one["partitionkey"] for one in relay.accepted} == {"k"}
+    assert last["data"]["payload"]["last"] is True
+    assert "ERROR fairlead.oslo Lost 1 notifications" in log
+    assert "Circular reference" in log
+    assert "WARNING fairlead.oslo Notifications are stored again; this process has lost 1" in log
+
+
+def test_no_login_of_the_request_leaves_the_service(service: Service, relay: StubRelay) -> None:
+    service.configure(driver="messagingv2\ndriver = fairlead", url=relay.url, outbox=str(service.outbox))
+    service.run("context")
+    (event,) = relay.accepted
+    assert "_context" not in json.dumps(event)
+    assert "req-1" not in json.dumps(event)
+    assert set(event["data"]) == {
+        "message_id", "publisher_id", "event_type", "priority", "payload", "timestamp",
+    }  # fmt: skip
+
+
+# -- eventlet ----------------------------------------------------------------------------------------------
+
+
+def test_only_who_notifies_waits_for_the_disk(service: Service, relay: StubRelay) -> None:
+    service.run("plain", "before", 1)
+    said, _ = service.run("eventlet-waits", service.outbox)
+    assert said[0] == "waiting True", "thirty turns of the hub while a notification waited"
+    assert said[-1] == "left 0"
+    assert numbers(relay, "k") == [0, 1, 2]
+
+
+def test_greenlets_share_a_commit(service: Service, relay: StubRelay) -> None:
+    service.run("plain", "before", 1)
+    said, _ = service.run("eventlet-shares", service.outbox)
+    sizes = next(line.split()[1:] for line in said if line.startswith("commits"))
+    assert sum(map(int, sizes)) == 50
+    assert len(sizes) <= 3
+
+
+def test_threads_that_are_foreign_to_the_hub_may_notify(service: Service, relay: StubRelay) -> None:
+    said, log = service.run("eventlet-foreign", 30)
+    assert said[-1] == "left 0"
+    for key in ("t1", "t2", "t3", "g1", "g2", "g3"):
+        assert numbers(relay, key) == list(range(30))
+    assert "Traceback" not in log
+
+
+def test_the_hub_itself_may_notify(service: Service, relay: StubRelay) -> None:
+    said, log = service.run("eventlet-hub")
+    assert said[-1] == "left 0"
+    assert numbers(relay, "hub") == [0]
+    assert "Traceback" not in log
+
+
+def test_a_greenlet_that_is_killed_while_it_waits_harms_nobody(service: Service, relay: StubRelay) -> None:
+    service.run("plain", "before", 1)
+    said, log = service.run("eventlet-killed", service.outbox)
+    assert said[-1] == "left 0"
+    assert numbers(relay, "after") == list(range(20))
+    assert "Traceback" not in log
+
+
+# -- what goes wrong ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"url": ""}, "[fairlead] url: "),
+        ({"url": "ftp://relay"}, "[fairlead] url: 'ftp://relay' is not a URL of a relay"),
+        ({"url": "https://u:p@relay"}, "[fairlead] url: the relay's URL carries a password"),
+        ({"outbox": "/nonexistent/outbox.db"}, "/nonexistent/outbox.db: cannot be opened"),
+        ({"max_size": "1GB"}, '[fairlead] max_size: is "1GB"; it must be a size such as'),
+        ({"api_key_file": "/nonexistent/key"}, "[fairlead] api_key_file: /nonexistent/key cannot be read"),
+        ({"api_key_file": "/dev/null"}, "[fairlead] api_key_file: /dev/null must hold one API key"),
+        (
+            {"url": "https://relay", "ca_file": "/nonexistent/ca"},
+            "[fairlead] ca_file: /nonexistent/ca cannot",
+        ),
+        ({"source": "a b"}, '[fairlead] source: source is "a b"; it must be a URI-reference'),
+        (
+            {"keys": "dns.zone.:id"},
+            '[fairlead] keys: the key of "dns.zone." is "id"; it must be a JSON Pointer',
+        ),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_in_the_log_and_the_service_goes_on(
+    service: Service, relay: StubRelay, options: dict[str, str], why: str
+) -> None:
+    service.configure(**{"url": relay.url, "outbox": str(service.outbox), **options})
+    process = service.start("status", 2)
+    out, log = process.communicate("\n", timeout=DEADLINE_SECONDS)
+    assert process.returncode == 0, log
+    started, lost, *_ = [line for line in log.splitlines() if "fairlead" in line]
+    assert started.startswith(f"ERROR fairlead.oslo Notifications cannot be stored: {why}")
+    assert lost.startswith("ERROR fairlead.oslo Lost 1 notifications, the last one is")
+    assert why in lost
+    assert "Traceback" not in log
+    assert out.splitlines()[-1].startswith("status 2 None ")
+    assert why in out
+
+
+def test_without_an_address_nothing_is_guessed(service: Service) -> None:
+    service.configure(outbox=str(service.outbox))
+    process = service.start("status", 1)
+    _, log = process.communicate("\n", timeout=DEADLINE_SECONDS)
+    assert "[fairlead] url: is missing; give the relay's address" in log
+
+
+def test_a_full_outbox_is_told_counted_and_over_when_there_is_room(service: Service, tmp_path: Path) -> None:
+    relay = StubRelay()
+    with relay_at(relay):
+        port = relay.port
+    service.configure(url=f"http://127.0.0.1:{port}", outbox=str(service.outbox), max_size="2KiB")
+    process = service.start("status", 30, 1)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    said = [process.stdout.readline() for _ in range(31)]
+    lost = int(said[-1].split()[1])
+    assert 0 < lost < 30
+    assert "max_bytes is 2048" in said[-1]
+    with relay_at(relay, port):
+        until(lambda: len(relay.accepted) == 30 - lost, "what was stored arrived")
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        assert process.stdout.readline() == f"status {lost} {lost} None\n", "the outbox knows them all"
+        _, log = process.communicate("\n", timeout=DEADLINE_SECONDS)
+    assert numbers(relay, "round0") == list(range(30 - lost))
+    assert "WARNING fairlead.publisher Events wait in the outbox" in log
+    assert f"Notifications are stored again; this process has lost {lost}" in log
+
+
+def test_the_options_are_listed_for_operators(tmp_path: Path) -> None:
+    generator = Path(sys.executable).with_name("oslo-config-generator")
+    done = subprocess.run(
+        [generator, "--namespace", "fairlead"], capture_output=True, text=True, check=True, timeout=60
+    )
+    for option in ("url", "outbox", "max_size", "api_key_file", "ca_file", "source", "keys"):
+        assert f"#{option} =" in done.stdout
