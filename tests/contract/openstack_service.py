@@ -38,6 +38,13 @@ def tell(*words: object) -> None:
     posix.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
+def wait_for_line() -> None:
+    """One line of stdin; other greenlets go on."""
+    if EVENTLET:
+        eventlet.hubs.trampoline(0, read=True)
+    posix.read(0, 1)
+
+
 def notifier_of(path: str) -> Any:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     conf = cfg.ConfigOpts()
@@ -87,6 +94,16 @@ def endless(notifier: Any, name: str) -> None:
     send(notifier, name, 1_000_000)
 
 
+def steps(notifier: Any, name: str, *counts: str) -> None:
+    """Notify so often, and again after each line on stdin."""
+    start = 0
+    for count in counts:
+        send(notifier, name, int(count), start)
+        start += int(count)
+        tell("step", start)
+        wait_for_line()
+
+
 def side_by_side(notifier: Any, names: str, count: str) -> None:
     """In threads; under eventlet they are greenlets."""
     threads = [threading.Thread(target=send, args=(notifier, name, int(count))) for name in names]
@@ -126,7 +143,7 @@ def status(notifier: Any, *counts: str) -> None:
             None if now.outbox is None else now.outbox.lost and now.outbox.lost.count,
             now.error,
         )
-        sys.stdin.readline()
+        wait_for_line()
 
 
 def unusual(notifier: Any) -> None:
@@ -178,7 +195,12 @@ def eventlet_shares(notifier: Any, outbox: str) -> None:
     file.execute("BEGIN IMMEDIATE")
     publisher = driver_of(notifier)._publisher
     append, sizes = publisher._process().outbox.append, []
-    publisher._process().outbox.append = lambda events: sizes.append(len(events)) or append(events)
+
+    def counted(events: Any) -> Any:
+        sizes.append(len(events))
+        return append(events)
+
+    publisher._process().outbox.append = counted
     notifying = [eventlet.spawn(send, notifier, f"k{number}", 1) for number in range(50)]
     eventlet.sleep(0)
     file.execute("ROLLBACK")

@@ -7,49 +7,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.contract.openstack import Service
 from tests.contract.publishing import DEADLINE_SECONDS, StubRelay, relay_at, until
 
-PROGRAM = Path(__file__).with_name("openstack_service.py")
 RUNS = ("plain", "eventlet-plain")
-
-
-@dataclass
-class Service:
-    """A configuration, and the programs that run with it."""
-
-    place: Path
-
-    @property
-    def outbox(self) -> Path:
-        return self.place / "outbox.db"
-
-    def configure(self, *, driver: str = "fairlead", **options: str) -> None:
-        ours = "".join(f"{name} = {value}\n" for name, value in options.items())
-        (self.place / "heat.conf").write_text(
-            "[DEFAULT]\ntransport_url = fake://\n"
-            f"[oslo_messaging_notifications]\ndriver = {driver}\n[fairlead]\n{ours}"
-        )
-
-    def start(self, mode: str, *arguments: object) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-W", "ignore", PROGRAM, mode, self.place / "heat.conf", *map(str, arguments)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def run(self, mode: str, *arguments: object) -> tuple[list[str], str]:
-        """What it said, and its log."""
-        with self.start(mode, *arguments) as process:
-            try:
-                out, log = process.communicate(timeout=2 * DEADLINE_SECONDS)
-            finally:
-                process.kill()
-        assert process.returncode == 0, log
-        return out.splitlines(), log
 
 
 @pytest.fixture
@@ -126,7 +91,7 @@ def test_what_json_has_not_is_kept_and_what_cannot_be_written_is_told(
 
 
 def test_no_login_of_the_request_leaves_the_service(service: Service, relay: StubRelay) -> None:
-    service.configure(driver="messagingv2\ndriver = fairlead", url=relay.url, outbox=str(service.outbox))
+    service.configure(drivers="messagingv2 fairlead", url=relay.url, outbox=str(service.outbox))
     service.run("context")
     (event,) = relay.accepted
     assert "_context" not in json.dumps(event)
