@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.figures import Figure, write
-from benchmarks.rows import backlog_batches, end_to_end, fan_out, held_lanes, latency
+from benchmarks.rows import backlog_batches, end_to_end, fan_out, held_lanes, latency, openstack_notify
 
 ROWS = {
     "end_to_end": end_to_end.measure,
@@ -16,6 +16,7 @@ ROWS = {
     "latency": latency.measure,
     "fan_out": fan_out.measure,
     "held_lanes": held_lanes.measure,
+    "openstack_notify": openstack_notify.measure,
 }
 
 

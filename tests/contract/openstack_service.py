@@ -238,13 +238,19 @@ def eventlet_hub(notifier: Any) -> None:
 
 
 def eventlet_killed(notifier: Any, outbox: str) -> None:
-    """A greenlet that is killed while it waits harms nobody."""
-    file = sqlite3.connect(outbox, isolation_level=None)
-    file.execute("BEGIN IMMEDIATE")
-    killed = eventlet.spawn(send, notifier, "killed", 1)
-    eventlet.sleep(0.05)
-    killed.kill()
-    file.execute("ROLLBACK")
+    """A greenlet that is killed while it waits for its turn, or while it stores for others, harms nobody."""
+    file = sqlite3.connect(outbox, isolation_level=None, check_same_thread=False)
+    for victim in range(2):
+        file.execute("BEGIN IMMEDIATE")
+        notifying = [eventlet.spawn(send, notifier, f"round{victim}-{number}", 3) for number in range(5)]
+        eventlet.sleep(0)  # the first one leads, the others wait
+        ends = eventlet.patcher.original("threading").Timer(0.2, file.execute, ["ROLLBACK"])
+        ends.start()
+        notifying[1 - victim].kill()
+        for each in notifying:
+            if each is not notifying[1 - victim]:
+                each.wait()
+        ends.join()
     send(notifier, "after", 20)
     drained(notifier)
 

@@ -135,12 +135,16 @@ def test_the_hub_itself_may_notify(service: Service, relay: StubRelay) -> None:
     assert "Traceback" not in log
 
 
-def test_a_greenlet_that_is_killed_while_it_waits_harms_nobody(service: Service, relay: StubRelay) -> None:
+def test_a_greenlet_that_is_killed_meanwhile_harms_nobody(service: Service, relay: StubRelay) -> None:
     service.run("plain", "before", 1)
     said, log = service.run("eventlet-killed", service.outbox)
     assert said[-1] == "left 0"
     assert numbers(relay, "after") == list(range(20))
-    assert "Traceback" not in log
+    for round, victim in enumerate((1, 0)):
+        others = {f"round{round}-{number}" for number in range(5)} - {f"round{round}-{victim}"}
+        assert all(numbers(relay, name) == [0, 1, 2] for name in others)
+        assert numbers(relay, f"round{round}-{victim}") == [0], "stored, though who notified is gone"
+    assert "Lost" not in log
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------

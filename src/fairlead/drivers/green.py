@@ -14,7 +14,6 @@ import posix
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -54,7 +53,8 @@ def outside_greenlets() -> bool:
 def off_hub(call: Callable[P, R]) -> Callable[P, R]:
     """Let a function that blocks run in a thread of the system where its caller is a greenlet.
 
-    The function must not log, nor use any green lock, and it runs to its end even if its caller is killed.
+    The function must not log, nor use any green lock. It runs to its end: if its caller is killed meanwhile,
+    that is raised then.
     """
 
     @wraps(call)
@@ -71,7 +71,7 @@ def off_hub(call: Callable[P, R]) -> Callable[P, R]:
                 outcome.append((None, error))
 
         _wait_for(patcher.original("_thread").start_new_thread, run)
-        value, error = outcome[0]
+        value, error = outcome.pop()  # no cycle keeps what it holds
         if error is not None:
             raise error
         return value  # type: ignore[return-value]  # without an error it is the call's
@@ -90,8 +90,7 @@ def _wait_for(
 
     def run_and_tell() -> None:
         run()
-        with suppress(OSError):  # the greenlet was killed and does not listen any more
-            posix.write(writing, b"\0")  # os.write may be a green one
+        posix.write(writing, b"\0")  # os.write may be a green one
         os.close(writing)
 
     try:
@@ -100,6 +99,10 @@ def _wait_for(
         except RuntimeError:  # no thread can be had
             os.close(writing)
             raise
-        sys.modules["eventlet.hubs"].trampoline(reading, read=True)
+        try:
+            sys.modules["eventlet.hubs"].trampoline(reading, read=True)
+        except BaseException:  # killed: what is under way ends first, for somebody has to learn of its end
+            posix.read(reading, 1)
+            raise
     finally:
         os.close(reading)

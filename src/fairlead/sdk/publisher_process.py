@@ -6,15 +6,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fairlead.core.event import Event
-from fairlead.drivers.green import outside_greenlets
+from fairlead.drivers.green import off_hub, outside_greenlets
 from fairlead.drivers.http_sync import HttpOrigin
-from fairlead.errors import EventRefused, OutboxClosed, OutboxFull
+from fairlead.errors import EventRefused, OutboxClosed, OutboxError, OutboxFull
 from fairlead.sdk.forwarder import Forwarder
 from fairlead.sdk.outbox import Outbox
 from fairlead.sdk.outbox_records import Receipt, RefusedEvent
@@ -26,17 +26,26 @@ COMMIT_EVENTS = 1000
 
 @dataclass(slots=True)
 class Pending:
-    """One call to publish: `stored` resolves at the commit, `accepted` with the relay's receipt."""
+    """One call to publish: `stored` resolves at the commit, `accepted` with the relay's receipt.
+
+    Attributes:
+        waits: whether somebody waits for `turn`: set when the event is stored, or when it is his to store.
+    """
 
     event: Event
     body: bytes
     awaited: bool
     stored: Future[int] = field(default_factory=Future)
     accepted: Future[Receipt] = field(default_factory=Future)
+    waits: bool = False
+    turn: threading.Event = field(default_factory=threading.Event)
 
 
 class PublisherProcess:
-    """Concurrent calls share a commit: who gets the lock stores whatever queued while the last commit ran."""
+    """Concurrent calls share a commit: one of them leads and stores whatever queued while the last one ran.
+
+    Who has been stored goes its way, and who is next in the queue leads then.
+    """
 
     def __init__(
         self,
@@ -49,7 +58,8 @@ class PublisherProcess:
         self.outbox = outbox
         self._callback = on_refused
         self._queue: deque[Pending] = deque()
-        self._turn = threading.Lock()
+        self._led = False
+        self._guard = threading.Lock()  # of the two above; nothing waits while it is held
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="fairlead-outbox")
         self._awaited: dict[int, Pending] = {}
         self._stepped = threading.Condition()
@@ -62,45 +72,96 @@ class PublisherProcess:
     def commit(self, pending: Pending) -> None:
         """Store a call's event, and whatever else is queued; `pending.stored` is done when it returns."""
         if outside_greenlets():
-            self._store([pending])  # alone, for turns are taken by green locks
+            self._store([pending])  # alone, for it must not wait for greenlets
             return
-        self._queue.append(pending)
-        while not pending.stored.done():
-            self._commit()
+        pending.waits = True
+        if not self._leads(pending):
+            try:
+                pending.turn.wait()
+            except BaseException:  # interrupted, or a greenlet was killed: the event is stored all the same
+                with self._guard:
+                    pending.waits = False
+                    must_lead = pending.turn.is_set() and not pending.stored.done()
+                if must_lead:
+                    self._hand_over()
+                raise
+        if not pending.stored.done():
+            self._lead(pending)
 
     def commit_soon(self, pending: Pending) -> None:
         """As `commit`, in a thread."""
-        self._queue.append(pending)
-        try:
-            self._committer.submit(self._commit)
-        except RuntimeError:
-            raise OutboxClosed(f"{self.outbox.path}: the publisher was closed") from None
+        if self._leads(pending):
+            try:
+                self._committer.submit(self._lead, None)
+            except RuntimeError:
+                raise OutboxClosed(f"{self.outbox.path}: the publisher was closed") from None
 
-    def _commit(self) -> None:
-        with self._turn:
-            batch: list[Pending] = []
-            while self._queue and len(batch) < COMMIT_EVENTS:
-                pending = self._queue.popleft()
-                if pending.stored.set_running_or_notify_cancel():
-                    batch.append(pending)
-            if batch:
+    def _leads(self, pending: Pending) -> bool:
+        """Queue an event; whether its caller has to lead, as nobody does."""
+        with self._guard:
+            self._queue.append(pending)
+            leads, self._led = not self._led, True
+            return leads
+
+    def _lead(self, own: Pending | None) -> None:
+        """Store batches until `own` is stored or, for async calls, nothing is queued; then hand over."""
+        try:
+            while batch := self._batch():
                 self._store(batch)
+                if own is not None and own.stored.done():
+                    break
+        finally:
+            self._hand_over()
+
+    def _batch(self) -> list[Pending]:
+        batch: list[Pending] = []
+        while self._queue and len(batch) < COMMIT_EVENTS:
+            pending = self._queue.popleft()
+            if pending.stored.set_running_or_notify_cancel():
+                batch.append(pending)
+        return batch
+
+    def _hand_over(self) -> None:
+        """Let the next in the queue lead."""
+        with self._guard:
+            if not self._queue:
+                self._led = False
+                return
+            following = self._queue[0]
+            if following.waits:
+                following.turn.set()
+                return
+        try:
+            self._committer.submit(self._lead, None)
+        except RuntimeError:  # closing: who awaits it is told nevertheless
+            self._lead(None)
 
     def _store(self, batch: list[Pending]) -> None:
+        stored: list[int | OutboxFull] = []
+        failures: list[Exception] = []
         try:
-            results = self.outbox.append([(p.event, p.body, p.awaited) for p in batch])
-        except Exception as error:  # nothing was stored, whatever it was: the callers are told
-            for pending in batch:
-                pending.stored.set_exception(error)
-            return
-        for pending, result in zip(batch, results, strict=True):
-            if isinstance(result, OutboxFull):
-                pending.stored.set_exception(result)
-                continue
-            if pending.awaited:
-                self._awaited[result] = pending
-            pending.stored.set_result(result)
+            self._append(batch, stored, failures)
+        finally:  # also when this caller was killed meanwhile: the others are told
+            failure = failures[0] if failures else OutboxError(f"{self.outbox.path}: interrupted")
+            results: Sequence[int | Exception] = stored or [failure] * len(batch)
+            for pending, result in zip(batch, results, strict=True):
+                if isinstance(result, Exception):
+                    pending.stored.set_exception(result)
+                else:
+                    if pending.awaited:
+                        self._awaited[result] = pending
+                    pending.stored.set_result(result)
+                pending.turn.set()
         self.forwarder.wake()
+
+    @off_hub
+    def _append(
+        self, batch: list[Pending], stored: list[int | OutboxFull], failures: list[Exception]
+    ) -> None:
+        try:
+            stored += self.outbox.append([(p.event, p.body, p.awaited) for p in batch])
+        except Exception as error:  # nothing was stored, whatever it was
+            failures.append(error)
 
     # -- what became of it -----------------------------------------------------------------------------
 
