@@ -26,6 +26,7 @@ COMMANDS = {
     "lanes": "held and parked resources: list, retry, skip, release",
     "keys": "API keys: add, list, revoke",
     "store": "the store file: check, compact, restored",
+    "outbox": "what waits at a publisher, an OpenStack service say",
     "config": "the configuration: show, check",
     "doctor": "what is wrong, and what to do",
     "bench": "measure this machine",
