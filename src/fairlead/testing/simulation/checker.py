@@ -212,7 +212,7 @@ class Checker:
         partition = delivery.fence.channel.partition
         for parcel in delivery.parcels:
             lane = (node, delivery.subscription.created_at, partition, parcel.entry.key)
-            if parcel.prev == 0:
+            if parcel.prev == 0 and delivery.seq is None:
                 self._flights[lane] = self._flights.get(lane, 0) + 1
                 if self._flights[lane] > 1:
                     self.violated(f"FLIGHT {partition}:{parcel.entry.position} while another of its lane is")
@@ -233,9 +233,11 @@ class Checker:
                 )
         for key, parcel in first.items():
             for position in owed:
-                if position < parcel.entry.position and self.log[partition, position].key == key:
-                    self.violated(f"SETTLED {partition}:{position} by prev 0 of {parcel.entry.position}")
-            self._check_next(partition, state, parcel.entry.position, key)
+                if parcel.prev < position < parcel.entry.position and self.log[partition, position].key == key:
+                    what = f"prev {parcel.prev} of {parcel.entry.position}"
+                    self.violated(f"SETTLED {partition}:{position} by {what}")
+            if delivery.seq is None:
+                self._check_next(partition, state, parcel.entry.position, key)
 
     def _check_next(self, partition: int, state: Channel, position: int, key: str) -> None:
         run = self.runs[partition, state.generation]

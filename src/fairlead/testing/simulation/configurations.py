@@ -32,6 +32,8 @@ class Configuration:
 
     Attributes:
         receiver: see `receivers`.
+        route: the subscription's targets, in order of preference.
+        shards, consumers: how many queues, and how many processes of the receiver at each.
         late: copies come late, and requests outlive their relay's patience.
         repeated: how many requests some proxy repeats, if `late`.
         zombie: a second node takes the leases while the first lives on; the store is shared then.
@@ -44,6 +46,9 @@ class Configuration:
     """
 
     receiver: Literal["lib", "split", "ext", "plain", "pos"] = "lib"
+    route: tuple[Literal["bus", "rest"], ...] = ("rest",)
+    shards: int = 1
+    consumers: int = 2
     late: bool = True
     repeated: float = 0.08
     zombie: bool = False
@@ -65,10 +70,27 @@ class Configuration:
     partitions: int = 2
     chaos_seconds: float = 12.0
 
+    @property
+    def bus(self) -> bool:
+        """Whether there is a broker."""
+        return "bus" in self.route
+
+    @property
+    def rest(self) -> bool:
+        """Whether anything goes over REST."""
+        return "rest" in self.route
+
 
 _REST = Configuration()
 _PLAIN = replace(_REST, receiver="plain", filters=False)
 _CALM_PLAIN = replace(_PLAIN, late=False, regress=True, operations=("skip", "retry", "release", "pause"))
+
+_ALL = replace(
+    _REST, route=("bus", "rest"), zombie=True, disk=False, lazy=True, operations=(*OPERATIONS, *FAR),
+    keep_seconds=1e6,
+)  # fmt: skip
+_BUS = replace(_ALL, route=("bus",))
+_ONE_NODE = replace(_REST, route=("bus", "rest"), lazy=True)
 
 CONFIGURATIONS: dict[str, Configuration] = {
     "rest": _REST,
@@ -101,4 +123,24 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "pos": replace(_PLAIN, receiver="pos", exhausted="skip", attempts=1, batch=3, lazy=True),
     "plain": replace(_PLAIN, batch=3, lazy=True),
     "plain-next": _CALM_PLAIN,
+    # on a bus, with REST behind it or before it
+    "all": _ALL,
+    "all-next": replace(_ALL, lazy=False, shards=2),
+    "all-skip": replace(_ALL, exhausted="skip", attempts=1),
+    "all-batch": replace(_ALL, batch=3, route=("rest", "bus")),
+    "bus": _BUS,
+    "bus-ext": replace(_ALL, receiver="ext", exhausted="skip", attempts=2),
+    "bus-one-node": replace(_ONE_NODE, shards=2),
+    "bus-calm-ops": replace(_ONE_NODE, crash=False, disk=False),
+    "bus-prune": replace(_ONE_NODE, operations=(), filters=False, exhausted="skip", attempts=1),
+    "bus-filters": replace(
+        _ALL, operations=("filter",), keys=1, partitions=1, crash=False, poison=False, events=24
+    ),
+    "bus-replays": replace(
+        _ONE_NODE, filters=False, operations=("replay", "replay-key", "replay-time", "replay-event", "recreate")
+    ),
+    "bus-undo": replace(
+        _ONE_NODE, filters=False, exhausted="skip", attempts=1, operations=("undo", "undo", "skip", "retry")
+    ),
+    "bus-settle": replace(_BUS, operations=(), filters=False, zombie=False, crash=False),
 }

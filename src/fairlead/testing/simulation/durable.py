@@ -43,6 +43,7 @@ class Channel:
     made_at: float = -1.0
     generation: int = 0
     epoch: int = 0
+    target: int = 0
     low_water: int = 0
     scan_pos: int = 0
     done: list[tuple[int, int]] = field(default_factory=list)
@@ -75,7 +76,7 @@ def read_channels(connection: Connection, name: str) -> dict[int, Channel]:
     holds = connection.execute(_HOLDS, (name,)).fetchall()
     skips = connection.execute(_SKIPS, (name,)).fetchall()
     channels = {}
-    for partition, made_at, generation, epoch, low_water, scan_pos, done in connection.execute(
+    for partition, made_at, generation, epoch, target, low_water, scan_pos, done in connection.execute(
         _STATE, (name,)
     ):
         mine = [row for row in holds if row[0] == partition]
@@ -83,6 +84,7 @@ def read_channels(connection: Connection, name: str) -> dict[int, Channel]:
             made_at,
             generation,
             epoch,
+            target,
             low_water,
             scan_pos,
             json.loads(done),
@@ -95,7 +97,7 @@ def read_channels(connection: Connection, name: str) -> dict[int, Channel]:
 
 _LOG = "SELECT partition, pos, key, type, id FROM log ORDER BY partition, pos"
 _STATE = """
-SELECT partition, created_at, generation, epoch, low_water, scan_pos, done_ranges
+SELECT partition, created_at, generation, epoch, channel.target, low_water, scan_pos, done_ranges
 FROM channel JOIN progress USING (subscription, partition) JOIN subscription ON id = subscription
 WHERE subscription = ? ORDER BY partition
 """

@@ -35,6 +35,8 @@ class Process:
         self.calls: dict[asyncio.Future[Any], None] = {}
         self.ready: deque[asyncio.Handle] = deque()
         self.listed = False
+        self.context = copy_context()
+        self.context.run(_current.set, self)
 
 
 _current: ContextVar[Process] = ContextVar("process")
@@ -93,6 +95,13 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         context = copy_context()
         context.run(_current.set, process)
         return self.create_task(work, context=context)
+
+    def later(self, process: Process, seconds: float, work: Callable[..., object], *arguments: Any) -> None:
+        """Have a process do something after a while, if it lives by then; 0: as soon as it can."""
+        if seconds > 0.0:
+            self.call_later(seconds, work, *arguments, context=process.context)
+        else:
+            self.call_soon(work, *arguments, context=process.context)
 
     def kill(self, process: Process) -> None:
         """End a process between two of its steps: nothing of it runs any more."""

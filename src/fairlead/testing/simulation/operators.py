@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 NAME = "sim"
 SINK = "http://127.0.0.1:3248/hook"
+TIMEOUT_SECONDS = 1.0
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 def subscription_of(configuration: Configuration, kinds: int, start: Start) -> Subscription:
@@ -49,14 +51,25 @@ def subscription_of(configuration: Configuration, kinds: int, start: Start) -> S
         on_exhausted=configuration.exhausted,
         concurrency=6,
         batch=batch,
-        timeout_seconds=1.0,
+        timeout_seconds=TIMEOUT_SECONDS,
         ack_persist="lazy" if configuration.lazy else "before_next",
         receiver="library" if library else "plain",
+        settles="applied" if configuration.bus else None,
     )
     return Subscription(
-        id=NAME, matching=matching_of(kinds), targets=(Target(SINK),), options=options,
-        secrets=Secrets("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), start=start,
+        id=NAME, matching=matching_of(kinds), targets=targets_of(configuration), options=options,
+        secrets=Secrets(SECRET), start=start,
     )  # fmt: skip
+
+
+def targets_of(configuration: Configuration) -> tuple[Target, ...]:
+    """Where a world's subscription sends to, in order of preference."""
+    settings = {
+        "exchange": "fairlead", "routing_key": NAME, "queue": "", "address": "", "addresses": [],
+        "shards": configuration.shards, "mode": "structured", "declare": True,
+    }  # fmt: skip
+    bus = Target("amqp://127.0.0.1:5672", "AMQP", settings=settings)
+    return tuple(bus if kind == "bus" else Target(SINK) for kind in configuration.route)
 
 
 def matching_of(kinds: int) -> Matching:

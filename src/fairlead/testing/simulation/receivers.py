@@ -20,11 +20,11 @@ from typing import Protocol
 
 import msgspec
 
-from fairlead.core.answer import Result, Stale, encode_results
+from fairlead.core.answer import AnswerDocument, Result, Stale, encode_results
 from fairlead.core.chain import conclude, decide
 from fairlead.core.codec import decode_batch, decode_structured
 from fairlead.core.event import Event
-from fairlead.core.stamps import Stamps, read_batch_stamps, read_stamps
+from fairlead.core.stamps import FenceStamps, Stamps, read_batch_stamps, read_stamps
 from fairlead.drivers.http_message import HttpAnswer
 from fairlead.errors import InboxError, LockLost, Overloaded, Reject
 from fairlead.sdk.applying import Applier
@@ -106,6 +106,14 @@ class LibraryReceiver:
         handler.try_it(event.key)
         transaction.effect(lambda: handler.effect(stamps, event.key))
 
+    async def apply(self, event: Event, stamps: Stamps) -> AnswerDocument | Stale:
+        """Take one event that came over the bus. Raises InboxError, DiedError."""
+        return self._applier.apply(event, stamps)
+
+    def fence(self, stamps: FenceStamps) -> AnswerDocument | Stale:
+        """Take a fence that came over the bus. Raises InboxError."""
+        return self._applier.fence(stamps)
+
     async def serve(self, content_type: str, body: bytes) -> HttpAnswer | None:
         if (closed := front_door(self.temper)) is not None:
             return closed
@@ -158,14 +166,19 @@ class OutsideReceiver:
         try:
             if content_type == FENCE:
                 return _answer(deliver(Applier(self._inbox, _ended(RuntimeError())), content_type, body))
-            return _answer(await self._apply(decode_structured(body), read_stamps(body)))
+            outcome = await self.apply(decode_structured(body), read_stamps(body))
+            return _answer(of_stale(outcome) if isinstance(outcome, Stale) else of_answer(outcome))
         except InboxError as error:
             return _answer(of_problem(Overloaded(str(error), retry_after_seconds=1)))
         except DiedError:
             return None
 
-    async def _apply(self, event: Event, stamps: Stamps) -> Reply:
-        """`Applier.apply`, with time to breathe before and after the effect."""
+    def fence(self, stamps: FenceStamps) -> AnswerDocument | Stale:
+        """Take a fence that came over the bus. Raises InboxError."""
+        return Applier(self._inbox, _ended(RuntimeError())).fence(stamps)
+
+    async def apply(self, event: Event, stamps: Stamps) -> AnswerDocument | Stale:
+        """`Applier.apply`, with time to breathe before and after the effect. Raises InboxError, DiedError."""
         transaction = self._inbox.begin(stamps.channel, event.key)
         try:
             decision = decide(memory_of(transaction), stamps)
@@ -191,12 +204,12 @@ class OutsideReceiver:
         finally:
             transaction.rollback()
 
-    def _settle(self, event: Event, stamps: Stamps, error: Exception | None = None) -> Reply:
+    def _settle(
+        self, event: Event, stamps: Stamps, error: Exception | None = None
+    ) -> AnswerDocument | Stale:
         """The answer where the handler has run or is not to run, by the real `Applier`."""
-        answer = Applier(self._inbox, _ended(error or RuntimeError("the handler must not run again"))).apply(
-            event, stamps
-        )
-        return of_stale(answer) if isinstance(answer, Stale) else of_answer(answer)
+        ended = _ended(error or RuntimeError("the handler must not run again"))
+        return Applier(self._inbox, ended).apply(event, stamps)
 
     async def _breathe(self) -> None:
         await asyncio.sleep(self._handler.random.random() * 0.3)

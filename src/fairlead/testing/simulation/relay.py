@@ -16,15 +16,19 @@ from fairlead.errors import FairleadError
 from fairlead.ports import Answer, Delivery
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.telemetry import Telemetry
+from fairlead.testing.simulation.broker import SimulatedBroker
+from fairlead.testing.simulation.bus import SimulatedBus
 from fairlead.testing.simulation.checker import Checker
 from fairlead.testing.simulation.clock import SimulatedClock
 from fairlead.testing.simulation.configurations import Configuration
 from fairlead.testing.simulation.disk import Disk, FaultyConnection, free_bytes
 from fairlead.testing.simulation.loop import Process, SimulatedLoop, where
 from fairlead.testing.simulation.network import Network, Wire
+from fairlead.testing.simulation.wires import WireChecker
 from fairlead.transports.http import HttpSender
 
 T = TypeVar("T")
+WINDOW = 4
 
 
 class SharedStore(SqliteStore):
@@ -49,11 +53,8 @@ class WatchedSender(HttpSender):
     async def send(self, delivery: Delivery) -> Answer:
         """As `HttpSender.send`."""
         relay = self._relay
-        relay.checker.sending(self, relay.name, delivery)
-        places = [f"{one.entry.position}<{one.prev}" for one in delivery.parcels]
-        fence = delivery.fence
-        head = f"{fence.channel.partition}:{','.join(places) or 'fence'}"
-        relay.say(f"sends {head} generation {fence.generation} epoch {fence.epoch} floor {delivery.floor}")
+        relay.watch(self, delivery)
+        head = relay.tell("sends", delivery)
         try:
             answer = await super().send(delivery)
         finally:
@@ -85,9 +86,12 @@ class Relay:
         configuration: Configuration,
         random: Random,
         say: Callable[[str], None],
+        wires: WireChecker,
+        broker: SimulatedBroker | None = None,
     ) -> None:
         self.name = name
         self.checker = checker
+        self.wires = wires
         self.process = Process(name)
         self.clock = SimulatedClock(loop)
         self._loop = loop
@@ -96,12 +100,30 @@ class Relay:
         self._configuration = configuration
         self._random = random
         self._say = say
+        self._broker = broker
+        self.bus: SimulatedBus | None = None
         self.node: Node | None = None
         self._store: SqliteStore | None = None
 
     def say(self, what: str) -> None:
         """Put a line in the trace."""
         self._say(f"{self.name} {what}")
+
+    def tell(self, verb: str, delivery: Delivery) -> str:
+        """Put a delivery into the trace; its short name."""
+        places = [f"{one.entry.position}<{one.prev}" for one in delivery.parcels]
+        fence = delivery.fence
+        head = f"{fence.channel.partition}:{','.join(places) or 'fence'}"
+        seq = "" if delivery.seq is None else f" seq {delivery.seq}"
+        self.say(
+            f"{verb} {head} generation {fence.generation} epoch {fence.epoch} floor {delivery.floor}{seq}"
+        )
+        return head
+
+    def watch(self, node: object, delivery: Delivery) -> None:
+        """Have a delivery that goes out looked at."""
+        self.wires.sending(delivery)
+        self.checker.sending(node, self.name, delivery)
 
     @property
     def alive(self) -> bool:
@@ -123,6 +145,7 @@ class Relay:
             now=self.clock.now,
         )
         self._store = store
+        self.bus = self._new_bus()
         if isinstance(store, SharedStore):
             disk.before = store.look_again
         node = Node(
@@ -134,10 +157,36 @@ class Relay:
             telemetry=Telemetry(),
             random_bytes=random.randbytes,
             owner=self.name,
+            **({} if self.bus is None else {"bus": self.bus}),
         )
         await node.start()
         self.node = node
         self.say("serves")
+
+    def _new_bus(self) -> SimulatedBus | None:
+        """Its way to the broker. Nodes that share a store have a reply queue each; one that starts again has its own."""
+        if self._broker is None:
+            return None
+        return SimulatedBus(
+            self._broker,
+            self._loop,
+            self.process,
+            self.clock,
+            Random(self._random.random()),
+            node=self.name if self._configuration.zombie else "one",
+            name=self.name,
+            sending=self._publishing,
+            hearing=self._hearing,
+        )
+
+    def _publishing(self, delivery: Delivery) -> None:
+        self.tell("publishes", delivery)
+        self.watch(self, delivery)
+        self.wires.publishing(self, delivery)
+
+    def _hearing(self, body: bytes) -> None:
+        self.say(f"is told {body.decode()}")
+        self.wires.hearing(self, body)
 
     async def call(self, work: Callable[[], Awaitable[T]], *, lossless: bool = False) -> T:
         """Have the relay do something for somebody outside of it.
@@ -176,6 +225,8 @@ class Relay:
         """As `kill -9` does."""
         self.say("is killed")
         self._loop.kill(self.process)
+        if self.bus is not None:
+            self.bus.die()
         if self._store is not None:
             self._store.abandon()
 

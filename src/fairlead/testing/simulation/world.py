@@ -18,6 +18,7 @@ from fairlead.core.log import Appended
 from fairlead.core.subscription import Start
 from fairlead.engine.node import Node
 from fairlead.errors import FairleadError
+from fairlead.testing.simulation.bus_side import BusSide
 from fairlead.testing.simulation.chaos import Chaos
 from fairlead.testing.simulation.checker import Checker, Strictness, Violation
 from fairlead.testing.simulation.clock import BEGIN
@@ -26,7 +27,7 @@ from fairlead.testing.simulation.disk import new_database
 from fairlead.testing.simulation.inbox import SimulatedInbox
 from fairlead.testing.simulation.loop import Process, SimulatedLoop
 from fairlead.testing.simulation.network import CALM, Network
-from fairlead.testing.simulation.operators import NAME, Operators
+from fairlead.testing.simulation.operators import NAME, TIMEOUT_SECONDS, Operators
 from fairlead.testing.simulation.publishers import Publisher
 from fairlead.testing.simulation.receivers import (
     Handler,
@@ -37,7 +38,8 @@ from fairlead.testing.simulation.receivers import (
     SplittingReceiver,
     Temper,
 )
-from fairlead.testing.simulation.relay import Relay
+from fairlead.testing.simulation.relay import WINDOW, Relay
+from fairlead.testing.simulation.wires import WireChecker
 
 HEALING_SECONDS = 120.0
 
@@ -101,7 +103,12 @@ class World:
         self.connection = new_database()
         self.connection.committed = lambda: self.checker.committed(self.connection)
         self.temper = Temper()
-        self.network = Network(self.loop, self._fork(), self._receiver().serve)
+        self.wires = WireChecker(
+            self.checker, self._violated, window=WINDOW, patience_seconds=TIMEOUT_SECONDS, now=self.loop.time
+        )
+        self.receiver = self._receiver()
+        self.network = Network(self.loop, self._fork(), self.receiver.serve)
+        self.bus = BusSide(self, self._fork()) if configuration.bus else None
         self.relays: list[Relay] = []
         self.operators = Operators(self, self._fork())
         self.publishers: list[Publisher] = []
@@ -157,7 +164,8 @@ class World:
         """Start one more relay; it takes every partition."""
         relay = Relay(
             f"relay-{len(self.relays)}", self.loop, self.connection, self.network, self.checker,
-            configuration=self.configuration, random=self._fork(), say=self.say,
+            configuration=self.configuration, random=self._fork(), say=self.say, wires=self.wires,
+            broker=None if self.bus is None else self.bus.broker,
         )  # fmt: skip
         self.relays.append(relay)
         if self.configuration.crash and not self.calm:
@@ -226,7 +234,9 @@ class World:
         self.publishers = [Publisher(self, self._fork(), number) for number in range(2)]
         chaos = Chaos(self, self._fork())
         work = [self._live(self.guard()), *(self._live(one.publish()) for one in self.publishers)]
+        work += [] if self.bus is None else self.bus.start()
         turmoil = [self._live(chaos.rage()), self._live(chaos.meddle())]
+        turmoil += [] if self.bus is None else [self._live(self.bus.faults.rage())]
         await self._until(self.configuration.chaos_seconds)
         for task in turmoil:
             task.cancel()
@@ -257,6 +267,8 @@ class World:
         self.calm = True
         self.network.weather = CALM
         chaos.heal()
+        if self.bus is not None:
+            self.bus.faults.heal()
         until = self.loop.time() + HEALING_SECONDS
         left: list[str] = ["nothing was looked at"]
         while self.loop.time() < until:

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A world's broker, the receiver's processes at its queues, and who writes there without being asked."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fairlead.core.answer import parse_answer
+from fairlead.core.signature import SIGNATURE, TIMESTAMP, sign
+from fairlead.errors import FairleadError
+from fairlead.sdk.bus_deliveries import BusAnswer
+from fairlead.testing.simulation.broker import Message, SimulatedBroker
+from fairlead.testing.simulation.broker_faults import BrokerFaults
+from fairlead.testing.simulation.bus import queue_name
+from fairlead.testing.simulation.clock import BEGIN
+from fairlead.testing.simulation.consumers import Consumer
+from fairlead.testing.simulation.operators import NAME, SECRET
+from fairlead.testing.simulation.receivers import LibraryReceiver, OutsideReceiver
+
+if TYPE_CHECKING:
+    from fairlead.testing.simulation.world import World
+
+FOREIGN_SECRET = "whsec_YW5vdGhlciBzdWJzY3JpcHRpb24ncyBzZWNyZXQ="  # noqa: S105  # nobody's
+FAR_BEYOND = 10**17
+
+
+class BusSide:
+    """Everything of a world that a world without a bus has not."""
+
+    def __init__(self, world: World, random: Random) -> None:
+        self._world = world
+        self._random = random
+        self.broker = SimulatedBroker(world.loop, Random(random.random()), world.say)
+        self.broker.forge = self._forge
+        self.faults = BrokerFaults(world, self, Random(random.random()))
+        self.consumers: list[Consumer] = []
+
+    def start(self) -> list[asyncio.Task[None]]:
+        """Have the receiver's processes consume."""
+        world, configuration = self._world, self._world.configuration
+        receiver = world.receiver
+        assert isinstance(receiver, LibraryReceiver | OutsideReceiver)
+        self.consumers = [
+            Consumer(
+                receiver, self.broker, world.loop, Random(self._random.random()),
+                queue=queue_name(NAME, shard), name=f"receiver-{shard}-{number}", secrets=[SECRET],
+                post=self._post,
+            )
+            for shard in range(configuration.shards) for number in range(configuration.consumers)
+        ]  # fmt: skip
+        return [consumer.start() for consumer in self.consumers]
+
+    # -- answers by other ways -----------------------------------------------------------------------------
+
+    def _post(self, answer: BusAnswer) -> None:
+        """`POST …/acks` to whichever relay is there."""
+        world = self._world
+        world.loop.spawn(self.broker.process, self._carry(answer))
+
+    async def _carry(self, answer: BusAnswer) -> None:
+        world = self._world
+        await asyncio.sleep(self.broker.delay())
+        relay = world.owner
+        if relay is None or relay.bus is None:
+            return
+        bus, now = relay.bus, BEGIN + world.loop.time()
+        try:
+            await relay.call(lambda: bus.posted(answer.headers(now), answer.body))
+        except (ConnectionError, FairleadError) as error:
+            world.say(f"an answer over REST: {error}")
+
+    def _forge(self, answer: Message) -> Message | None:
+        """What somebody without the secret makes of an answer; every one would settle what was not applied."""
+        genuine = parse_answer(answer.body)
+        if genuine.result == "fence":
+            return None
+        lie = msgspec.structs.replace(genuine, result="applied", applied=FAR_BEYOND, type=None, detail=None)
+        timestamp = answer.headers[TIMESTAMP]
+        kind = self._random.randrange(4)
+        if kind == 0:  # the signature is of another body
+            return answer._replace(body=lie.encode())
+        if kind == 1:  # signed by whoever has another subscription's secret
+            return self._signed(answer, lie.encode(), FOREIGN_SECRET, answer.message_id)
+        if kind == 2:  # no signature at all
+            return answer._replace(body=lie.encode(), headers={TIMESTAMP: timestamp})
+        return answer._replace(body=lie.encode(), headers={**answer.headers, SIGNATURE: "v1,"})
+
+    def _signed(self, answer: Message, body: bytes, secret: str, message_id: str) -> Message:
+        timestamp = answer.headers[TIMESTAMP]
+        signature = sign(secret, message_id, int(timestamp), body)
+        return answer._replace(body=body, headers={TIMESTAMP: timestamp, SIGNATURE: signature})

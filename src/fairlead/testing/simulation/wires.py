@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold of what goes out, looked at as it does, on both transports.
+
+    EPOCH     a (generation, epoch) is on a wire before it is committed
+    TARGET    an epoch that is in force goes to another target than was committed with it
+    SEQ       on a bus: not 1, 2, 3 … per channel and epoch
+    WINDOW    more is published and not answered than the window holds: so much would be sent twice by a switch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fairlead.core.answer import AnswerDocument, parse_answer
+from fairlead.errors import InvalidRequest
+from fairlead.ports import Delivery
+from fairlead.testing.simulation.checker import Checker
+
+Flow = tuple[object, float, int, int, int]
+"""A node's, a subscription's (by when it was made), a partition's, in one generation and epoch."""
+
+
+@dataclass(slots=True)
+class Window:
+    """What one flow has published and not been answered for: `flseq` to key, position and time."""
+
+    seq: int = 0
+    out: dict[int, tuple[str, int, float]] = field(default_factory=dict)
+
+    def publish(self, seq: int, key: str, position: int, now: float) -> None:
+        """One more; what of its key was published from there on is given up with it."""
+        self.seq = seq
+        self._keep(lambda number, place: place[0] != key or place[1] < position)
+        self.out[seq] = (key, position, now)
+
+    def forget(self, before: float) -> None:
+        """What was published before then is given up."""
+        self._keep(lambda number, place: place[2] >= before)
+
+    def answered(self, answer: AnswerDocument) -> None:
+        """An answer to the flow's own epoch; where it is a failure, nothing of its key is under way."""
+        failed = answer.result not in ("applied", "duplicate")
+        self._keep(lambda number, place: number > (answer.seq or 0) and not (failed and place[0] == answer.key))
+
+    def applied(self, key: str | None, up_to: int) -> None:
+        """Of a key everything up to a position is applied."""
+        self._keep(lambda number, place: place[0] != key or place[1] > up_to)
+
+    def _keep(self, wanted: Callable[[int, tuple[str, int, float]], bool]) -> None:
+        self.out = {number: place for number, place in self.out.items() if wanted(number, place)}
+
+
+class WireChecker:
+    """Watches what every node sends.
+
+    Args:
+        window: how many publishes of a channel may be under way.
+        patience_seconds: after so long without an answer a publish is given up.
+        now: seconds.
+    """
+
+    def __init__(
+        self,
+        checker: Checker,
+        violated: Callable[[str], None],
+        *,
+        window: int,
+        patience_seconds: float,
+        now: Callable[[], float],
+    ) -> None:
+        self._checker = checker
+        self._most = window
+        self._patience_seconds = patience_seconds
+        self._now = now
+        self._violated = violated
+        self._flows: dict[Flow, Window] = {}
+        self.published = 0
+        self.widest = 0
+
+    def sending(self, delivery: Delivery) -> None:
+        """A delivery goes out, over whichever transport."""
+        fence = delivery.fence
+        channel, made_at = fence.channel, delivery.subscription.created_at
+        state = self._checker.channels.get(channel.partition)
+        if state is None or state.made_at != made_at:
+            return
+        ours, stored = (fence.generation, fence.epoch), (state.generation, state.epoch)
+        if ours > stored:
+            self._violated(f"EPOCH {channel.partition}: {ours} is on a wire, and {stored} is committed")
+        if ours == stored and fence.target != state.target:
+            self._violated(
+                f"TARGET {channel.partition}: {ours} goes to {fence.target}, committed for {state.target}"
+            )
+
+    def publishing(self, node: object, delivery: Delivery) -> None:
+        """A delivery goes to the broker."""
+        fence = delivery.fence
+        partition = fence.channel.partition
+        if not delivery.parcels:
+            return
+        self.published += 1
+        flow = (node, delivery.subscription.created_at, partition, fence.generation, fence.epoch)
+        window = self._flows.setdefault(flow, Window())
+        if delivery.seq != window.seq + 1:
+            self._violated(f"SEQ {partition}: {delivery.seq} follows {window.seq} in epoch {fence.epoch}")
+        (parcel,) = delivery.parcels
+        window.publish(window.seq + 1, parcel.entry.key, parcel.entry.position, self._now())
+        window.forget(self._now() - self._patience_seconds)
+        self.widest = max(self.widest, len(window.out))
+        if len(window.out) > self._most:
+            self._violated(f"WINDOW {partition}: {len(window.out)} are under way in epoch {fence.epoch}")
+
+    def hearing(self, node: object, body: bytes) -> None:
+        """An answer has come to a node, genuine or not; only what it would free is noted."""
+        try:
+            answer = parse_answer(body)
+        except InvalidRequest:
+            return
+        for flow, window in self._flows.items():
+            if flow[0] is not node or flow[2] != answer.partition or flow[3] != answer.generation:
+                continue
+            if flow[4] == answer.epoch:
+                window.answered(answer)
+            if answer.applied is not None:
+                window.applied(answer.key, answer.applied)
