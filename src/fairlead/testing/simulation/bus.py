@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from fairlead.core.subscription import Subscription, Target
-from fairlead.ports import Delivery, LinkHealth, Published, TakeAnswer
+from fairlead.ports import Delivery, LinkHealth, Published
+from fairlead.ports.bus import TakeAnswer
 from fairlead.testing.simulation.broker import REPLIES, Message, SimulatedBroker
 from fairlead.testing.simulation.clock import SimulatedClock
 from fairlead.testing.simulation.loop import Process, SimulatedLoop

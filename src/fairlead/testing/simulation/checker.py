@@ -233,7 +233,10 @@ class Checker:
                 )
         for key, parcel in first.items():
             for position in owed:
-                if parcel.prev < position < parcel.entry.position and self.log[partition, position].key == key:
+                if (
+                    parcel.prev < position < parcel.entry.position
+                    and self.log[partition, position].key == key
+                ):
                     what = f"prev {parcel.prev} of {parcel.entry.position}"
                     self.violated(f"SETTLED {partition}:{position} by {what}")
             if delivery.seq is None:

@@ -137,7 +137,9 @@ CONFIGURATIONS: dict[str, Configuration] = {
         _ALL, operations=("filter",), keys=1, partitions=1, crash=False, poison=False, events=24
     ),
     "bus-replays": replace(
-        _ONE_NODE, filters=False, operations=("replay", "replay-key", "replay-time", "replay-event", "recreate")
+        _ONE_NODE,
+        filters=False,
+        operations=("replay", "replay-key", "replay-time", "replay-event", "recreate"),
     ),
     "bus-undo": replace(
         _ONE_NODE, filters=False, exhausted="skip", attempts=1, operations=("undo", "undo", "skip", "retry")

@@ -122,6 +122,7 @@ class Consumer:
                 except TimeoutError:
                     continue
                 continue
+            await asyncio.sleep(self._broker.delay())
             if not outlet.open and not haunts:
                 return
             if not await self._take(had[0], outlet):

@@ -204,9 +204,7 @@ class OutsideReceiver:
         finally:
             transaction.rollback()
 
-    def _settle(
-        self, event: Event, stamps: Stamps, error: Exception | None = None
-    ) -> AnswerDocument | Stale:
+    def _settle(self, event: Event, stamps: Stamps, error: Exception | None = None) -> AnswerDocument | Stale:
         """The answer where the handler has run or is not to run, by the real `Applier`."""
         ended = _ended(error or RuntimeError("the handler must not run again"))
         return Applier(self._inbox, ended).apply(event, stamps)

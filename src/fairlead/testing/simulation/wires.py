@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What must hold of what goes out, looked at as it does, on both transports.
 
-    EPOCH     a (generation, epoch) is on a wire before it is committed
-    TARGET    an epoch that is in force goes to another target than was committed with it
-    SEQ       on a bus: not 1, 2, 3 … per channel and epoch
-    WINDOW    more is published and not answered than the window holds: so much would be sent twice by a switch
+EPOCH     a (generation, epoch) is on a wire before it is committed
+TARGET    an epoch that is in force goes to another target than was committed with it
+SEQ       on a bus: not 1, 2, 3 … per channel and epoch
+WINDOW    more is published and not answered than the window holds: so much would be sent twice by a switch
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Window:
     def answered(self, answer: AnswerDocument) -> None:
         """An answer to the flow's own epoch; where it is a failure, nothing of its key is under way."""
         failed = answer.result not in ("applied", "duplicate")
-        self._keep(lambda number, place: number > (answer.seq or 0) and not (failed and place[0] == answer.key))
+        self._keep(
+            lambda number, place: number > (answer.seq or 0) and not (failed and place[0] == answer.key)
+        )
 
     def applied(self, key: str | None, up_to: int) -> None:
         """Of a key everything up to a position is applied."""
