@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A message broker: durable queues with a single active consumer each; it loses, repeats and delays.
 
-What it promises is what RabbitMQ does: a queue's order as published by one connection, redelivery of what was
-not acknowledged, a confirm or a return for each publish while its connection lives. The weather and the faults
-(`broker_faults`) break every one of these promises.
+What it promises is what RabbitMQ does: a queue's order as published by one connection, redelivery of what
+was not acknowledged, a confirm or a return for each publish while its connection lives. The weather and the
+faults (`broker_faults`) break every one of these promises.
 """
 
 from __future__ import annotations

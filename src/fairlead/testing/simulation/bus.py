@@ -69,7 +69,8 @@ class SimulatedBus:
 
     def listen(self, take: TakeAnswer) -> None:
         """See `Bus.listen`."""
-        assert self._take is None and not self._links, "listen is called once, before any link"
+        assert self._take is None, "listen is called once"
+        assert not self._links, "listen is called before any link"
         self._take = take
 
     def link(self, subscription: Subscription, target: Target, changed: Callable[[], None]) -> SimulatedLink:

@@ -74,7 +74,7 @@ class BusSide:
             world.say(f"an answer over REST: {error}")
 
     def _forge(self, answer: Message) -> Message | None:
-        """What somebody without the secret makes of an answer; every one would settle what was not applied."""
+        """What somebody without the secret makes of an answer; all would settle what was not applied."""
         genuine = parse_answer(answer.body)
         if genuine.result == "fence":
             return None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from fairlead.core.codec import encode_structured
-from fairlead.core.signature import sign
+from fairlead.core.signature import SIGNATURE, TIMESTAMP, sign
 from fairlead.ports import Delivery
 from fairlead.testing.simulation.broker import Message
 from fairlead.transports.http_request import EVENT_TYPE, FENCE_TYPE, stamps, webhook_id
@@ -30,15 +30,6 @@ def encoded(delivery: Delivery, reply_to: str, timestamp: int) -> Message:
             }
         )  # fmt: skip
     secret = delivery.subscription.secrets.current
-    return signed(webhook_id(delivery), secret, body, timestamp, content_type.decode(), reply_to)
-
-
-def signed(
-    message_id: str, secret: str, body: bytes, timestamp: int, content_type: str, reply_to: str | None = None
-) -> Message:
-    """A message with its signature."""
-    headers = {
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": sign(secret, message_id, timestamp, body),
-    }
-    return Message(body, content_type, message_id, headers, reply_to)
+    message_id = webhook_id(delivery)
+    headers = {TIMESTAMP: str(timestamp), SIGNATURE: sign(secret, message_id, timestamp, body)}
+    return Message(body, content_type.decode(), message_id, headers, reply_to)

@@ -164,7 +164,7 @@ class Relay:
         self.say("serves")
 
     def _new_bus(self) -> SimulatedBus | None:
-        """Its way to the broker. Nodes that share a store have a reply queue each; one that starts again has its own."""
+        """Its way to the broker. A node that starts again finds its reply queue; two nodes have one each."""
         if self._broker is None:
             return None
         return SimulatedBus(

@@ -90,7 +90,7 @@ class WireChecker:
         ours, stored = (fence.generation, fence.epoch), (state.generation, state.epoch)
         if ours > stored:
             self._violated(f"EPOCH {channel.partition}: {ours} is on a wire, and {stored} is committed")
-        if ours == stored and fence.target != state.target:
+        if ours == stored and delivery.parcels and fence.target != state.target:
             self._violated(
                 f"TARGET {channel.partition}: {ours} goes to {fence.target}, committed for {state.target}"
             )
