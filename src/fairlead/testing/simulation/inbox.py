@@ -23,17 +23,22 @@ class SimulatedInbox:
     Args:
         now: Unix seconds.
         locking: False breaks the rule `key_lock`: no claim, and no look at the generation at the commit.
+        snapshots: a transaction reads what was stored before it got its lock, as one does whose isolation is
+            by snapshots and whose first statement waits for the lock: an inbox must not be such.
     """
 
-    def __init__(self, now: Callable[[], float], *, locking: bool = True) -> None:
+    def __init__(self, now: Callable[[], float], *, locking: bool = True, snapshots: bool = False) -> None:
         self.connection: Connection = memory()
         self.connection.executescript(inbox_file.SCHEMA)
         self.locking = locking
+        self.snapshots = snapshots
         self._now = now
         self._owners = count(1)
 
-    def begin(self, channel: ChannelId, key: str | None) -> SimulatedTransaction:
-        """See `Inbox.begin`."""
+    def begin(
+        self, channel: ChannelId, key: str | None, snapshot: Memory | None = None
+    ) -> SimulatedTransaction:
+        """See `Inbox.begin`; it reads what is stored now, or a snapshot of what was."""
         owner = f"owner-{next(self._owners)}"
         if (
             key is not None
@@ -43,7 +48,8 @@ class SimulatedInbox:
             )
         ):
             raise InboxBusy(f"{key!r} is being handled")
-        return SimulatedTransaction(self, channel, key, owner, inbox_file.read(self.connection, channel, key))
+        held = inbox_file.read(self.connection, channel, key) if snapshot is None else snapshot
+        return SimulatedTransaction(self, channel, key, owner, held)
 
     def close(self) -> None:
         """See `Inbox.close`."""

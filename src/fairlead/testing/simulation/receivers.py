@@ -22,11 +22,13 @@ import msgspec
 
 from fairlead.core.answer import AnswerDocument, Result, Stale, encode_results
 from fairlead.core.chain import conclude, decide
+from fairlead.core.channel import ChannelId
 from fairlead.core.codec import decode_batch, decode_structured
 from fairlead.core.event import Event
 from fairlead.core.stamps import FenceStamps, Stamps, read_batch_stamps, read_stamps
 from fairlead.drivers.http_message import HttpAnswer
 from fairlead.errors import InboxError, LockLost, Overloaded, Reject
+from fairlead.sdk import inbox_file
 from fairlead.sdk.applying import Applier
 from fairlead.sdk.deliveries import BATCH, FENCE, STRUCTURED, deliver
 from fairlead.sdk.handler import Call
@@ -179,7 +181,7 @@ class OutsideReceiver:
 
     async def apply(self, event: Event, stamps: Stamps) -> AnswerDocument | Stale:
         """`Applier.apply`, with time to breathe before and after the effect. Raises InboxError, DiedError."""
-        transaction = self._inbox.begin(stamps.channel, event.key)
+        transaction = await self._begin(stamps.channel, event.key)
         try:
             decision = decide(memory_of(transaction), stamps)
             if decision.verdict != "apply":
@@ -208,6 +210,13 @@ class OutsideReceiver:
         """The answer where the handler has run or is not to run, by the real `Applier`."""
         ended = _ended(error or RuntimeError("the handler must not run again"))
         return Applier(self._inbox, ended).apply(event, stamps)
+
+    async def _begin(self, channel: ChannelId, key: str) -> SimulatedTransaction:
+        if not self._inbox.snapshots:
+            return self._inbox.begin(channel, key)
+        snapshot = inbox_file.read(self._inbox.connection, channel, key)
+        await self._breathe()
+        return self._inbox.begin(channel, key, snapshot)
 
     async def _breathe(self) -> None:
         await asyncio.sleep(self._handler.random.random() * 0.3)

@@ -7,9 +7,8 @@ First everything goes wrong for a while; then the faults heal, and everything ow
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any
@@ -39,6 +38,7 @@ from fairlead.testing.simulation.receivers import (
     Temper,
 )
 from fairlead.testing.simulation.relay import WINDOW, Relay
+from fairlead.testing.simulation.telling import Outcome, told
 from fairlead.testing.simulation.wires import WireChecker
 
 HEALING_SECONDS = 120.0
@@ -51,35 +51,12 @@ class Switches:
     Attributes:
         key_locked: the receiver locks a key while it handles it.
         undo_alone: a skip is undone by delivering its event alone, not by a replay of the lane.
+        snapshots: the receiver's inbox reads what was stored before it got the key's lock.
     """
 
     key_locked: bool = True
     undo_alone: bool = False
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of one run."""
-
-    violation: str | None
-    story: list[str] = field(default_factory=list)
-    steps: int = 0
-    seconds: float = 0.0
-
-
-class Teller(logging.Handler):
-    """Puts the log into the story."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        super().__init__()
-        self._say = say
-
-    def emit(self, record: logging.LogRecord) -> None:
-        extra = {name: value for name, value in vars(record).items() if name not in _PLAIN_RECORD}
-        self._say(f"log: {record.getMessage()} {extra}")
-
-
-_PLAIN_RECORD = frozenset(vars(logging.makeLogRecord({})))
+    snapshots: bool = False
 
 
 class World:
@@ -119,7 +96,10 @@ class World:
 
     def _receiver(self) -> Receiver:
         handler = Handler(self._fork(), self.temper, self._applied)
-        inbox = SimulatedInbox(lambda: BEGIN + self.loop.time(), locking=self.switches.key_locked)
+        switches = self.switches
+        inbox = SimulatedInbox(
+            lambda: BEGIN + self.loop.time(), locking=switches.key_locked, snapshots=switches.snapshots
+        )
         match self.configuration.receiver:
             case "lib":
                 return LibraryReceiver(handler, inbox)
@@ -206,21 +186,13 @@ class World:
 
     def play(self, *, logged: bool = False) -> Outcome:
         """Run it all; never raises for what the relay does. `logged`: its log belongs to the story."""
-        logger, teller = logging.getLogger("fairlead"), Teller(self.say)
-        if logged:
-            logger.addHandler(teller)
-            logger.setLevel(logging.INFO)
-        else:
-            logging.disable(logging.CRITICAL)
-        try:
-            self.loop.run(self._play())
-        except Violation:
-            pass
-        except Exception as error:  # a defect of the relay, or of the simulation
-            self._violated(f"DEFECT {type(error).__name__}: {error}")
-        finally:
-            logger.removeHandler(teller)
-            logging.disable(logging.NOTSET)
+        with told(self.say, logged=logged):
+            try:
+                self.loop.run(self._play())
+            except Violation:
+                pass
+            except Exception as error:  # a defect of the relay, or of the simulation
+                self._violated(f"DEFECT {type(error).__name__}: {error}")
         if self.violation is None and self.loop.defects:
             self._violated(f"DEFECT {self.loop.defects[0]}")
         self.connection.committed = None
