@@ -85,6 +85,7 @@ class SimulatedBroker:
         changed: called whenever `up`, `blocked` or who is cut off has changed.
         cut_off: the names of those whom the network keeps from connecting.
         forge: writes what nobody of ours did into a reply queue; None for nothing.
+        taken: called with each message that the broker has taken in, and will confirm.
     """
 
     def __init__(self, loop: SimulatedLoop, random: Random, say: Callable[[str], None]) -> None:
@@ -95,6 +96,7 @@ class SimulatedBroker:
         self.changed: list[Callable[[], None]] = []
         self.cut_off: set[str] = set()
         self.forge: Callable[[Message], Message | None] = lambda answer: None
+        self.taken: Callable[[Message], None] = lambda message: None
         self.say = say
         self._loop = loop
         self._random = random
@@ -150,6 +152,7 @@ class SimulatedBroker:
         queue = self.queues.get(name)
         if queue is None:
             return False
+        self.taken(message)
         if self.happens(self.weather.lost):
             self.say(f"broker: loses {message.message_id}")
             return True

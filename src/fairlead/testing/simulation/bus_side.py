@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fairlead.core.answer import parse_answer
+from fairlead.core.codec import decode_structured
 from fairlead.core.signature import SIGNATURE, TIMESTAMP, sign
+from fairlead.core.stamps import read_stamps
 from fairlead.errors import FairleadError
 from fairlead.sdk.bus_deliveries import BusAnswer
 from fairlead.testing.simulation.broker import Message, SimulatedBroker
@@ -19,7 +21,6 @@ from fairlead.testing.simulation.bus import queue_name
 from fairlead.testing.simulation.clock import BEGIN
 from fairlead.testing.simulation.consumers import Consumer
 from fairlead.testing.simulation.operators import NAME, SECRET
-from fairlead.testing.simulation.receivers import LibraryReceiver, OutsideReceiver
 
 if TYPE_CHECKING:
     from fairlead.testing.simulation.world import World
@@ -43,7 +44,8 @@ class BusSide:
         """Have the receiver's processes consume."""
         world, configuration = self._world, self._world.configuration
         receiver = world.receiver
-        assert isinstance(receiver, LibraryReceiver | OutsideReceiver)
+        if configuration.settles == "confirm":
+            self.broker.taken = self._taken
         self.consumers = [
             Consumer(
                 receiver, self.broker, world.loop, Random(self._random.random()),
@@ -53,6 +55,11 @@ class BusSide:
             for shard in range(configuration.shards) for number in range(configuration.consumers)
         ]  # fmt: skip
         return [consumer.start() for consumer in self.consumers]
+
+    def _taken(self, message: Message) -> None:
+        """Where a confirm settles, it is for the broker to have an event: no more is promised."""
+        event = decode_structured(message.body)
+        self._world.applied(read_stamps(message.body), event.key)
 
     # -- answers by other ways -----------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ class Configuration:
     Attributes:
         receiver: see `receivers`.
         route: the subscription's targets, in order of preference.
+        settles, failover: see the interface; `confirm` with `plain` only.
         shards, consumers: how many queues, and how many processes of the receiver at each.
         late: copies come late, and requests outlive their relay's patience.
         repeated: how many requests some proxy repeats, if `late`.
@@ -47,6 +48,8 @@ class Configuration:
 
     receiver: Literal["lib", "split", "ext", "plain", "pos"] = "lib"
     route: tuple[Literal["bus", "rest"], ...] = ("rest",)
+    settles: Literal["applied", "confirm"] = "applied"
+    failover: Literal["wait", "switch", "off"] = "wait"
     shards: int = 1
     consumers: int = 2
     late: bool = True

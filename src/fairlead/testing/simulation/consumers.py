@@ -21,7 +21,7 @@ from fairlead.testing.simulation.broker import Message, SimulatedBroker
 from fairlead.testing.simulation.clock import BEGIN
 from fairlead.testing.simulation.loop import Process, SimulatedLoop
 from fairlead.testing.simulation.outlet import Outlet
-from fairlead.testing.simulation.receivers import DiedError, LibraryReceiver, OutsideReceiver
+from fairlead.testing.simulation.receivers import DiedError, LibraryReceiver, OutsideReceiver, Receiver
 
 PREFETCH = 3
 POLL_SECONDS = 0.3
@@ -47,12 +47,13 @@ class Consumer:
     """One process of the receiver at one queue.
 
     Args:
+        receiver: a library; of any other the messages are only taken out of the queue.
         post: takes an answer over `POST …/acks`, where the reply queue cannot be reached.
     """
 
     def __init__(
         self,
-        receiver: LibraryReceiver | OutsideReceiver,
+        receiver: Receiver,
         broker: SimulatedBroker,
         loop: SimulatedLoop,
         random: Random,
@@ -133,28 +134,38 @@ class Consumer:
 
     async def _take(self, message: Message, outlet: Outlet) -> bool:
         """Apply a message, answer it, settle it at the broker; False if the process dies of it."""
+        receiver = self._receiver
+        if isinstance(receiver, LibraryReceiver | OutsideReceiver) and not await self._apply(
+            message, receiver
+        ):
+            return False
+        if self._random.random() < receiver.temper.dies:
+            return False  # it has answered, and not settled
+        outlet.ack(message)
+        return True
+
+    async def _apply(self, message: Message, receiver: LibraryReceiver | OutsideReceiver) -> bool:
         deliveries = BusDeliveries(Told(_NOTHING), self._secrets, clock=self._now)  # type: ignore[arg-type]
         headers = {**message.headers, "webhook-id": message.message_id}
         delivery = deliveries.open(BusMessage(headers, message.content_type, message.body, message.reply_to))
         if delivery is not None:
             try:
-                outcome = await self._outcome(delivery)
+                outcome = await self._outcome(delivery, receiver)
             except DiedError:
                 return False
             answer = BusDeliveries(Told(outcome), self._secrets).apply(delivery)  # type: ignore[arg-type]
             if answer is not None:
                 self._answer(answer)
-        if self._random.random() < self._receiver.temper.dies:
-            return False  # it has answered, and not settled
-        outlet.ack(message)
         return True
 
-    async def _outcome(self, delivery: BusDelivery) -> AnswerDocument | Stale:
+    async def _outcome(
+        self, delivery: BusDelivery, receiver: LibraryReceiver | OutsideReceiver
+    ) -> AnswerDocument | Stale:
         while True:
             try:
                 if delivery.event is None or not isinstance(delivery.stamps, Stamps):
-                    return self._receiver.fence(delivery.stamps)
-                return await self._receiver.apply(delivery.event, delivery.stamps)
+                    return receiver.fence(delivery.stamps)
+                return await receiver.apply(delivery.event, delivery.stamps)
             except InboxError:
                 await asyncio.sleep(self._random.random() * 0.2)
 

@@ -54,7 +54,8 @@ def subscription_of(configuration: Configuration, kinds: int, start: Start) -> S
         timeout_seconds=TIMEOUT_SECONDS,
         ack_persist="lazy" if configuration.lazy else "before_next",
         receiver="library" if library else "plain",
-        settles="applied" if configuration.bus else None,
+        settles=configuration.settles if configuration.bus else None,
+        failover=configuration.failover,
     )
     return Subscription(
         id=NAME, matching=matching_of(kinds), targets=targets_of(configuration), options=options,

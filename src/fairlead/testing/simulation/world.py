@@ -95,7 +95,7 @@ class World:
         return Random(self.random.random())
 
     def _receiver(self) -> Receiver:
-        handler = Handler(self._fork(), self.temper, self._applied)
+        handler = Handler(self._fork(), self.temper, self.applied)
         switches = self.switches
         inbox = SimulatedInbox(
             lambda: BEGIN + self.loop.time(), locking=switches.key_locked, snapshots=switches.snapshots
@@ -134,7 +134,8 @@ class World:
         self.say(f"VIOLATION {what}")
         self.violation = self.violation or what
 
-    def _applied(self, stamps: Any, key: str) -> None:
+    def applied(self, stamps: Any, key: str) -> None:
+        """An event has had its effect."""
         self.say(f"applied {stamps.channel.partition}:{stamps.pos} generation {stamps.generation}")
         self.checker.applied(stamps, key)
 
