@@ -9,11 +9,12 @@
     STORE     the same, of the durable state at each commit
     OWED      a replay forgets something that is still owed
     ACCEPT    an acknowledged event is not in the log, or its place is not what was said
-    FLIGHT    two requests of one lane are under way
     NEXT      (`before_next`) a delivery went out before what it follows was stored as settled
     LIVE      after the faults heal, something owed is neither applied, skipped nor parked
     REGRESS   (receivers without library, only where asked) an older event ran after a newer one
     DEFECT    an exception that nobody took
+
+What goes out is looked at in `wires` too.
 
 Owed: an event whose type passes every filter in force since it was accepted (a filter is in force when the
 call that set it has returned), at or above its generation's start. A delivery of the library's zombie may
@@ -73,7 +74,6 @@ class Checker:
         self.violated = violated
         self._seen: object = None
         self._missing: set[Place] = set()
-        self._flights: dict[tuple[object, float, int, str], int] = {}
 
     # -- filters ---------------------------------------------------------------------------------------
 
@@ -207,20 +207,14 @@ class Checker:
 
     # -- deliveries and effects ------------------------------------------------------------------------
 
-    def sending(self, node: object, name: str, delivery: Delivery) -> None:
-        """A request goes out."""
+    def sending(self, node: str, delivery: Delivery) -> None:
+        """A request or a message goes out."""
         partition = delivery.fence.channel.partition
-        for parcel in delivery.parcels:
-            lane = (node, delivery.subscription.created_at, partition, parcel.entry.key)
-            if parcel.prev == 0 and delivery.seq is None:
-                self._flights[lane] = self._flights.get(lane, 0) + 1
-                if self._flights[lane] > 1:
-                    self.violated(f"FLIGHT {partition}:{parcel.entry.position} while another of its lane is")
         state = self.channels.get(partition)
         fence = delivery.fence
         if (
             state is None
-            or name != self.owner
+            or node != self.owner
             or (fence.generation, fence.epoch) != (state.generation, state.epoch)
         ):
             return
@@ -251,13 +245,6 @@ class Checker:
                 self.violated(
                     f"NEXT {partition}:{position} went out before {earlier} was stored as settled; {state}"
                 )
-
-    def landed(self, node: object, delivery: Delivery) -> None:
-        """A request has ended."""
-        made_at, partition = delivery.subscription.created_at, delivery.fence.channel.partition
-        for parcel in delivery.parcels:
-            if parcel.prev == 0:
-                self._flights[node, made_at, partition, parcel.entry.key] -= 1
 
     def applied(self, stamps: Stamps, key: str) -> None:
         """The receiver's handler had its effect."""

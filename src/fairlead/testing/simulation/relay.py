@@ -53,12 +53,12 @@ class WatchedSender(HttpSender):
     async def send(self, delivery: Delivery) -> Answer:
         """As `HttpSender.send`."""
         relay = self._relay
-        relay.watch(self, delivery)
+        relay.watch(delivery)
         head = relay.tell("sends", delivery)
         try:
             answer = await super().send(delivery)
         finally:
-            relay.checker.landed(self, delivery)
+            relay.checker.landed(relay.name, delivery)
         relay.say(f"hears {head} {' '.join(_word(answer, index) for index in range(len(answer.outcomes)))}")
         return answer
 
@@ -120,10 +120,10 @@ class Relay:
         )
         return head
 
-    def watch(self, node: object, delivery: Delivery) -> None:
+    def watch(self, delivery: Delivery) -> None:
         """Have a delivery that goes out looked at."""
         self.wires.sending(delivery)
-        self.checker.sending(node, self.name, delivery)
+        self.checker.sending(self.name, delivery)
 
     @property
     def alive(self) -> bool:
@@ -181,7 +181,7 @@ class Relay:
 
     def _publishing(self, delivery: Delivery) -> None:
         self.tell("publishes", delivery)
-        self.watch(self, delivery)
+        self.watch(delivery)
         self.wires.publishing(self, delivery)
 
     def _hearing(self, body: bytes) -> None:
