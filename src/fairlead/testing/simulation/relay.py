@@ -58,7 +58,7 @@ class WatchedSender(HttpSender):
         try:
             answer = await super().send(delivery)
         finally:
-            relay.checker.landed(relay.name, delivery)
+            relay.wires.landed(relay.name, delivery)
         relay.say(f"hears {head} {' '.join(_word(answer, index) for index in range(len(answer.outcomes)))}")
         return answer
 
@@ -122,7 +122,7 @@ class Relay:
 
     def watch(self, delivery: Delivery) -> None:
         """Have a delivery that goes out looked at."""
-        self.wires.sending(delivery)
+        self.wires.sending(self.name, delivery)
         self.checker.sending(self.name, delivery)
 
     @property
@@ -182,11 +182,11 @@ class Relay:
     def _publishing(self, delivery: Delivery) -> None:
         self.tell("publishes", delivery)
         self.watch(delivery)
-        self.wires.publishing(self, delivery)
+        self.wires.publishing(self.name, delivery)
 
     def _hearing(self, body: bytes) -> None:
         self.say(f"is told {body.decode()}")
-        self.wires.hearing(self, body)
+        self.wires.hearing(self.name, body)
 
     async def call(self, work: Callable[[], Awaitable[T]], *, lossless: bool = False) -> T:
         """Have the relay do something for somebody outside of it.

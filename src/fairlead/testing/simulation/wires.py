@@ -3,6 +3,7 @@
 
 EPOCH     a (generation, epoch) is on a wire before it is committed
 TARGET    an epoch that is in force goes to another target than was committed with it
+FLIGHT    two requests of one lane are under way, or a message while a request is
 SEQ       on a bus: not 1, 2, 3 … per channel and epoch
 WINDOW    more is published and not answered than the window holds: so much would be sent twice by a switch
 """
@@ -14,10 +15,11 @@ from dataclasses import dataclass, field
 
 from fairlead.core.answer import AnswerDocument, parse_answer
 from fairlead.errors import InvalidRequest
-from fairlead.ports import Delivery
+from fairlead.ports import Delivery, Parcel
 from fairlead.testing.simulation.checker import Checker
 
-Flow = tuple[object, float, int, int, int]
+Lane = tuple[str, float, int, str]
+Flow = tuple[str, float, int, int, int]
 """A node's, a subscription's (by when it was made), a partition's, in one generation and epoch."""
 
 
@@ -77,13 +79,21 @@ class WireChecker:
         self._now = now
         self._violated = violated
         self._flows: dict[Flow, Window] = {}
+        self._flights: dict[Lane, int] = {}
         self.published = 0
         self.widest = 0
 
-    def sending(self, delivery: Delivery) -> None:
+    def sending(self, node: str, delivery: Delivery) -> None:
         """A delivery goes out, over whichever transport."""
         fence = delivery.fence
         channel, made_at = fence.channel, delivery.subscription.created_at
+        for parcel in delivery.parcels:
+            flights = self._flights.get(lane := _lane(node, delivery, parcel), 0)
+            if flights and (parcel.prev == 0 or delivery.seq is not None):
+                place = f"{channel.partition}:{parcel.entry.position}"
+                self._violated(f"FLIGHT {place} goes out while a request of its lane is under way")
+            if parcel.prev == 0 and delivery.seq is None:
+                self._flights[lane] = flights + 1
         state = self._checker.channels.get(channel.partition)
         if state is None or state.made_at != made_at:
             return
@@ -95,7 +105,13 @@ class WireChecker:
                 f"TARGET {channel.partition}: {ours} goes to {fence.target}, committed for {state.target}"
             )
 
-    def publishing(self, node: object, delivery: Delivery) -> None:
+    def landed(self, node: str, delivery: Delivery) -> None:
+        """A request has ended."""
+        for parcel in delivery.parcels:
+            if parcel.prev == 0:
+                self._flights[_lane(node, delivery, parcel)] -= 1
+
+    def publishing(self, node: str, delivery: Delivery) -> None:
         """A delivery goes to the broker."""
         fence = delivery.fence
         partition = fence.channel.partition
@@ -113,16 +129,21 @@ class WireChecker:
         if len(window.out) > self._most:
             self._violated(f"WINDOW {partition}: {len(window.out)} are under way in epoch {fence.epoch}")
 
-    def hearing(self, node: object, body: bytes) -> None:
+    def hearing(self, node: str, body: bytes) -> None:
         """An answer has come to a node, genuine or not; only what it would free is noted."""
         try:
             answer = parse_answer(body)
         except InvalidRequest:
             return
         for flow, window in self._flows.items():
-            if flow[0] is not node or flow[2] != answer.partition or flow[3] != answer.generation:
+            if flow[0] != node or flow[2] != answer.partition or flow[3] != answer.generation:
                 continue
             if flow[4] == answer.epoch:
                 window.answered(answer)
             if answer.applied is not None:
                 window.applied(answer.key, answer.applied)
+
+
+def _lane(node: str, delivery: Delivery, parcel: Parcel) -> Lane:
+    made_at = delivery.subscription.created_at
+    return node, made_at, delivery.fence.channel.partition, parcel.entry.key
