@@ -13,6 +13,7 @@ from fairlead.drivers.http_message import HttpAnswer
 from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.errors import WrongState
 from fairlead.stores.sqlite.queries import queries
+from fairlead.testing.simulation.broker import FINE
 from fairlead.testing.simulation.configurations import CONFIGURATIONS
 from fairlead.testing.simulation.network import CALM
 from fairlead.testing.simulation.operators import NAME
@@ -22,18 +23,23 @@ from fairlead.testing.simulation.world import World
 KEY = "/sim k0"
 
 
-class _Scenario(World):
+class Scenario(World):
     """A calm world in which only what the story says happens."""
 
-    def __init__(self, configuration: str) -> None:
-        super().__init__(0, replace(CONFIGURATIONS[configuration], poison=False, partitions=1))
+    def __init__(self, configuration: str, *, partitions: int = 1) -> None:
+        super().__init__(0, replace(CONFIGURATIONS[configuration], poison=False, partitions=partitions))
         self.network.weather = CALM
         self.temper.fails = self.temper.dies = 0.0
         self._number = 0
+        if self.bus is not None:
+            self.bus.broker.weather = FINE
 
     async def _play(self) -> None:
+        work = [] if self.bus is None else self.bus.start()
         await self.tell()
         await self._until_nothing_is_left()
+        for task in work:
+            task.cancel()
 
     async def tell(self) -> None:
         """What happens."""
@@ -76,7 +82,7 @@ class _Scenario(World):
         return self.relays[-1]
 
 
-class SkipOfWhatIsNotThere(_Scenario):
+class SkipOfWhatIsNotThere(Scenario):
     """An operator skips the head of a lane of which nothing is left (`skip_named`)."""
 
     def __init__(self) -> None:
@@ -103,7 +109,7 @@ class SkipOfWhatIsNotThere(_Scenario):
         await self.relay.call(lambda: node.subscribing.resume(ANYONE, NAME), lossless=True)
 
 
-class FilterGrowsBehindAZombie(_Scenario):
+class FilterGrowsBehindAZombie(Scenario):
     """The old owner reads on by a filter that the new owner has put out of force (`filter_ack`)."""
 
     def __init__(self) -> None:
@@ -122,7 +128,7 @@ class FilterGrowsBehindAZombie(_Scenario):
         await self._poll()
 
 
-class HoldFarBeyondLowWater(_Scenario):
+class HoldFarBeyondLowWater(Scenario):
     """A relay dies while one answer is out and, far behind that event, a lane is held (`scan_keep`)."""
 
     def __init__(self) -> None:
@@ -149,7 +155,7 @@ class HoldFarBeyondLowWater(_Scenario):
         return await self._take(content_type, body)
 
 
-class FilterOfAChannelThatWentBack(_Scenario):
+class FilterOfAChannelThatWentBack(Scenario):
     """A filter is changed while a replayed channel stands below where the filter before it began."""
 
     def __init__(self) -> None:
@@ -173,7 +179,7 @@ class FilterOfAChannelThatWentBack(_Scenario):
         await self.relay.call(lambda: node.subscribing.resume(ANYONE, NAME), lossless=True)
 
 
-class OneBadKeyBehindABreaker(_Scenario):
+class OneBadKeyBehindABreaker(Scenario):
     """A target that was down comes back, but fails one resource for ever (`probe_turn`)."""
 
     def __init__(self) -> None:

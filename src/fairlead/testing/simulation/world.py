@@ -59,6 +59,17 @@ class Switches:
     snapshots: bool = False
 
 
+def strictness_of(configuration: Configuration) -> Strictness:
+    """What is asked of a world's receiver."""
+    plain = configuration.receiver in ("plain", "pos")
+    return Strictness(
+        once=configuration.receiver != "plain",
+        outside=configuration.receiver == "ext",
+        regress=configuration.regress,
+        before_next=plain and not configuration.lazy and configuration.batch == 1,
+    )
+
+
 class World:
     """One run. `play` it once."""
 
@@ -69,20 +80,8 @@ class World:
         self.story: list[str] = []
         self.violation: str | None = None
         self.loop = SimulatedLoop(self._fork())  # type: ignore[abstract]  # what it lacks needs a world
-        plain = configuration.receiver in ("plain", "pos")
-        strictness = Strictness(
-            once=configuration.receiver != "plain",
-            outside=configuration.receiver == "ext",
-            regress=configuration.regress,
-            before_next=plain and not configuration.lazy and configuration.batch == 1,
-        )
-        self.checker = Checker(NAME, strictness, self._violated)
-        self.connection = new_database()
-        self.connection.committed = lambda: self.checker.committed(self.connection)
+        self.new_store()
         self.temper = Temper()
-        self.wires = WireChecker(
-            self.checker, self._violated, window=WINDOW, patience_seconds=TIMEOUT_SECONDS, now=self.loop.time
-        )
         self.receiver = self._receiver()
         self.network = Network(self.loop, self._fork(), self.receiver.serve)
         self.bus = BusSide(self, self._fork()) if configuration.bus else None
@@ -90,6 +89,15 @@ class World:
         self.operators = Operators(self, self._fork())
         self.publishers: list[Publisher] = []
         self.calm = False
+
+    def new_store(self) -> None:
+        """Begin with an empty database, of which the checker knows nothing."""
+        self.checker = Checker(NAME, strictness_of(self.configuration), self._violated)
+        self.wires = WireChecker(
+            self.checker, self._violated, window=WINDOW, patience_seconds=TIMEOUT_SECONDS, now=self.loop.time
+        )
+        self.connection = connection = new_database()
+        connection.committed = partial(self.checker.committed, connection)
 
     def _fork(self) -> Random:
         return Random(self.random.random())
