@@ -8,7 +8,7 @@ simulated: the connection, its confirms, the reply queue.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from random import Random
 
 from fairlead.core.subscription import Subscription, Target
@@ -101,15 +101,20 @@ class SimulatedBus:
             await asyncio.sleep(0.02 + self._random.random() * 0.3)
             if self.pipe is None and self.broker.reaches(self.name):
                 self._connect()
+            elif self.pipe is not None and self._outlet is not None and not self._outlet.open:
+                self._hear()  # the reply queue was taken away
 
     def _connect(self) -> None:
         self.pipe = Pipe(self.broker, self._random, self.name)
+        self._hear()
+        for link in list(self._links):
+            link.declare()
+
+    def _hear(self) -> None:
         self.broker.declare(self.reply_to)
         if self._take is not None:
             self._outlet = Outlet(ANSWERS_AT_ONCE, self._given)
             self.broker.listen(self.reply_to, self._outlet)
-        for link in list(self._links):
-            link.declare()
 
     def disconnect(self) -> None:
         """The connection ends, by the network, the broker or the death of the relay."""
@@ -149,12 +154,6 @@ class SimulatedBus:
         self._hearing(message.body)
         await self._take({**message.headers, "webhook-id": message.message_id}, message.body)
         outlet.ack(message)
-
-    async def posted(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Take an answer that came over `POST …/acks`."""
-        if self._take is not None:
-            self._hearing(body)
-            await self._take(headers, body)
 
     def soon(self, work: Callable[..., object], *arguments: object) -> None:
         """Call something of the relay's as its next step."""

@@ -72,11 +72,11 @@ class BusSide:
         world = self._world
         await asyncio.sleep(self.broker.delay())
         relay = world.owner
-        if relay is None or relay.bus is None:
+        if relay is None:
             return
-        bus, now = relay.bus, BEGIN + world.loop.time()
+        now = BEGIN + world.loop.time()
         try:
-            await relay.call(lambda: bus.posted(answer.headers(now), answer.body))
+            await relay.call(lambda: relay.post(answer.headers(now), answer.body))
         except (ConnectionError, FairleadError) as error:
             world.say(f"an answer over REST: {error}")
 

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import TypeVar
 
 from fairlead.core.egress import EgressPolicy
+from fairlead.core.failover import FailoverRules
 from fairlead.drivers.http_client import HttpClient
 from fairlead.engine.node import Node
 from fairlead.engine.settings import Breaker, EngineSettings, Limits, Retention
@@ -24,6 +25,7 @@ from fairlead.testing.simulation.configurations import Configuration
 from fairlead.testing.simulation.disk import Disk, FaultyConnection, free_bytes
 from fairlead.testing.simulation.loop import Process, SimulatedLoop, where
 from fairlead.testing.simulation.network import Network, Wire
+from fairlead.testing.simulation.operators import NAME
 from fairlead.testing.simulation.wires import WireChecker
 from fairlead.transports.http import HttpSender
 
@@ -157,7 +159,7 @@ class Relay:
             telemetry=Telemetry(),
             random_bytes=random.randbytes,
             owner=self.name,
-            **({} if self.bus is None else {"bus": self.bus}),
+            bus=self.bus,
         )
         await node.start()
         self.node = node
@@ -221,6 +223,12 @@ class Relay:
             raise ConnectionError("the answer was lost")
         return result
 
+    async def post(self, headers: Mapping[str, str], body: bytes) -> None:
+        """As `POST …/acks` of the world's subscription does. Raises Problem."""
+        assert self.node is not None
+        self._hearing(body)
+        self.node.answers.take(NAME, headers, body)
+
     def kill(self) -> None:
         """As `kill -9` does."""
         self.say("is killed")
@@ -254,5 +262,13 @@ def settings(configuration: Configuration) -> EngineSettings:
         breaker=Breaker(failures=4, probe_every_seconds=0.4, probe_max_seconds=2.0),
         slow_after_seconds=0.3,
         read_ahead=5,
+        window=WINDOW,
+        failover=FailoverRules(
+            confirm_late_seconds=0.5,
+            suspect_seconds=0.4,
+            return_after_seconds=1.0,
+            return_max_seconds=4.0,
+            probe_every_seconds=0.4,
+        ),
         grace_seconds=1.0,
     )

@@ -275,6 +275,9 @@ class World:
 
 async def _look_for_more(node: Node) -> None:
     """At the log, and at what others have done to the channels. Raises LeaseLost for a zombie."""
+    for subscription in await node.store.subscriptions.all():
+        if node.dispatcher.serving(subscription.id) is None:
+            await node.dispatcher.adopt(subscription)  # made by another node, just before this one took over
     for partition in range(node.store.log.partitions):
         entries = await node.store.log.read(partition, 0, 1000)
         node.dispatcher.offer([Appended(entry, duplicate=False) for entry in entries])
