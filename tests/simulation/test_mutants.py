@@ -15,7 +15,7 @@ import pytest
 
 from fairlead.testing.simulation.configurations import CONFIGURATIONS
 from fairlead.testing.simulation.mutants import MUTANTS, Mutant
-from fairlead.testing.simulation.scenarios import SCENARIOS
+from fairlead.testing.simulation.stories import SCENARIOS
 from fairlead.testing.simulation.world import World
 
 SEEDS = 1000

@@ -15,7 +15,7 @@ import sys
 import pytest
 
 from fairlead.testing.simulation.configurations import CONFIGURATIONS
-from fairlead.testing.simulation.scenarios import SCENARIOS
+from fairlead.testing.simulation.stories import SCENARIOS
 from fairlead.testing.simulation.world import World
 
 SEEDS_OF_EACH = -(-1000 // len(CONFIGURATIONS))

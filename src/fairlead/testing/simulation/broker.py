@@ -30,7 +30,7 @@ class Message(NamedTuple):
     reply_to: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class BrokerWeather:
     """How bad the broker is; probabilities.
 

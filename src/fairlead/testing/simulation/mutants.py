@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from fairlead.testing.simulation import mutants_bus as bus
 from fairlead.testing.simulation import mutants_channel as channel
 from fairlead.testing.simulation import mutants_lanes as lanes
 from fairlead.testing.simulation.configurations import CONFIGURATIONS
 from fairlead.testing.simulation.patching import Patch
-from fairlead.testing.simulation.scenarios import SCENARIOS
+from fairlead.testing.simulation.stories import SCENARIOS
 from fairlead.testing.simulation.world import Switches, World
 
 
@@ -25,14 +26,14 @@ class Mutant:
     Attributes:
         rule: it is a rule taken out, not an error put in.
         configuration: the world in which it shows.
-        found_by: a seed of that world; None: hardly any does, but the scenario of that name.
+        found_by: a seed of that world; or, where hardly any finds it, the name of a scenario.
         apply: changes the code; or `switches` changes the world.
     """
 
     name: str
     rule: bool
     configuration: str
-    found_by: int | None
+    found_by: int | str
     apply: Callable[[], Patch] = tuple
     switches: Switches | None = None
 
@@ -44,11 +45,11 @@ class Mutant:
                 stack.enter_context(change)
             yield
 
-    def play(self, seed: int | None) -> str | None:
-        """What one seed finds, or the scenario (None); None if it finds nothing."""
+    def play(self, seed: int | str) -> str | None:
+        """What one seed finds, or a scenario; None if it finds nothing."""
         with self.in_force():
-            if seed is None:
-                return SCENARIOS[self.name]().play().violation
+            if isinstance(seed, str):
+                return SCENARIOS[seed]().play().violation
             return World(seed, CONFIGURATIONS[self.configuration], switches=self.switches).play().violation
 
     def search(self, first: int, seeds: int) -> tuple[int, str] | None:
@@ -68,13 +69,13 @@ _MUTANTS = (
     Mutant("replay_hold", True, "replays", 2, channel.replay_hold),
     Mutant("fence_chan", True, "far", 1, channel.fence_chan),
     Mutant("page_scan", True, "rest", 22, lanes.page_scan),
-    Mutant("scan_keep", True, "rest", None, lanes.scan_keep),
+    Mutant("scan_keep", True, "rest", "scan_keep", lanes.scan_keep),
     Mutant("one_flight", True, "rest", 0, lanes.one_flight),
     Mutant("filter_pos", True, "filters", 3, channel.filter_pos),
-    Mutant("filter_ack", True, "zombie-filters", None, channel.filter_ack),
+    Mutant("filter_ack", True, "zombie-filters", "filter_ack", channel.filter_ack),
     Mutant("key_lock", True, "ext-repeats", 23, switches=Switches(key_locked=False)),
-    Mutant("probe_turn", True, "breaker", None, lanes.probe_turn),
-    Mutant("skip_named", True, "rest-skip", None, channel.skip_named),
+    Mutant("probe_turn", True, "breaker", "probe_turn", lanes.probe_turn),
+    Mutant("skip_named", True, "rest-skip", "skip_named", channel.skip_named),
     Mutant("undo_skip", True, "undo", 1, switches=Switches(undo_alone=True)),
     Mutant("noprev", False, "split", 2, channel.noprev),
     Mutant("noapplied", False, "rest", 1, channel.noapplied),
@@ -90,4 +91,50 @@ _MUTANTS = (
     Mutant("park_forgets", False, "rest", 0, lanes.park_forgets),
     Mutant("gen_reused", False, "replays", 0, channel.gen_reused),
 )
-MUTANTS = {mutant.name: mutant for mutant in _MUTANTS}
+_ON_A_BUS = (
+    Mutant("bus/dup_floor", True, "all", 0, channel.dup_floor),
+    Mutant("bus/floor_holds", True, "all", 0, lanes.floor_holds),
+    Mutant("bus/gen_reset", True, "bus-replays", 0, channel.gen_reset),
+    Mutant("bus/gen_ack", True, "bus-replays", 0, bus.gen_ack),
+    Mutant("bus/skip_first", True, "all-skip", 0, lanes.skip_first),
+    Mutant("bus/replay_hold", True, "bus-replays", 0, channel.replay_hold),
+    Mutant("bus/fence_chan", True, "all", 0, channel.fence_chan),
+    Mutant("bus/page_scan", True, "bus", 0, lanes.page_scan),
+    Mutant("bus/scan_keep", True, "bus", 0, lanes.scan_keep),
+    Mutant("bus/filter_pos", True, "bus-filters", 0, channel.filter_pos),
+    Mutant("bus/filter_ack", True, "bus-filters", 0, channel.filter_ack),
+    Mutant("bus/settle_set", True, "bus-settle", 0, bus.settle_set),
+    Mutant("bus/key_lock", True, "bus-ext", 0, switches=Switches(key_locked=False)),
+    Mutant("bus/skip_named", True, "all-skip", 0, channel.skip_named),
+    Mutant("bus/undo_skip", True, "bus-undo", 0, switches=Switches(undo_alone=True)),
+    Mutant("bus/noprev", False, "all", 0, channel.noprev),
+    Mutant("bus/noapplied", False, "all", 0, channel.noapplied),
+    Mutant("bus/confirm", False, "bus", 0, bus.confirm),
+    Mutant("bus/cumack", False, "bus", 0, bus.cumack),
+    Mutant("bus/cursor_first", False, "bus", 0, lanes.cursor_first),
+    Mutant("bus/hold_later", False, "bus", 0, lanes.hold_later),
+    Mutant("bus/nogen", False, "bus-replays", 0, channel.nogen),
+    Mutant("bus/zombie_flush", False, "all", 0, channel.zombie_flush),
+    Mutant("bus/floor_scan", False, "all", 0, lanes.floor_scan),
+    Mutant("bus/batch_all", False, "all-batch", 0, channel.batch_all),
+    Mutant("bus/unhold_early", False, "bus", 0, lanes.unhold_early),
+    Mutant("bus/fail_settles", False, "bus", 0, bus.fail_settles),
+    Mutant("bus/park_forgets", False, "bus", 0, lanes.park_forgets),
+    Mutant("bus/gen_reused", False, "bus-replays", 0, channel.gen_reused),
+    # the project's own
+    Mutant("bus/unsigned", False, "bus", 0, bus.unsigned),
+    Mutant("bus/any_secret", False, "bus", 0, bus.any_secret),
+    Mutant("bus/early_epoch", False, "bus", 0, bus.early_epoch),
+    Mutant("bus/no_window", False, "bus", 0, bus.no_window),
+    Mutant("bus/resend_tail", False, "bus", 0, bus.resend_tail),
+    Mutant("bus/unchained", False, "bus", 0, bus.unchained),
+    Mutant("bus/no_drain", False, "all", 0, bus.no_drain),
+    Mutant("bus/failed_moves", False, "all", "failed", bus.failed_moves),
+    Mutant("bus/snapshots", False, "bus-ext", 0, switches=Switches(snapshots=True)),
+    Mutant("bus/floor_back", False, "bus-ext", 0, bus.floor_back),
+    Mutant("bus/another_p", False, "all", "another_p", channel.gen_reused),
+    Mutant("bus/old_filter", False, "bus-filters", "filter_ack_bus", bus.noepoch),
+)
+MUTANTS = {mutant.name: mutant for mutant in (*_MUTANTS, *_ON_A_BUS)}
+HARMLESS = {"noepoch": bus.noepoch, "noseq": bus.noseq}
+"""Order needs neither while the inbox is durable; `flepoch` does where a filter grows behind a zombie."""

@@ -112,8 +112,8 @@ class SkipOfWhatIsNotThere(Scenario):
 class FilterGrowsBehindAZombie(Scenario):
     """The old owner reads on by a filter that the new owner has put out of force (`filter_ack`)."""
 
-    def __init__(self) -> None:
-        super().__init__("zombie-filters")
+    def __init__(self, configuration: str = "zombie-filters") -> None:
+        super().__init__(configuration)
 
     async def tell(self) -> None:
         await self.serve()
@@ -197,7 +197,7 @@ class OneBadKeyBehindABreaker(Scenario):
         self.temper.down = False
 
 
-SCENARIOS: dict[str, Callable[[], World]] = {
+REST_SCENARIOS: dict[str, Callable[[], World]] = {
     "skip_named": SkipOfWhatIsNotThere,
     "filter_ack": FilterGrowsBehindAZombie,
     "filter_back": FilterOfAChannelThatWentBack,

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from fairlead.core.subscription import Start
 from fairlead.testing.simulation.broker import Message
 from fairlead.testing.simulation.bus import queue_name
 from fairlead.testing.simulation.operators import NAME
-from fairlead.testing.simulation.scenarios import Scenario
+from fairlead.testing.simulation.scenarios import KEY, FilterGrowsBehindAZombie, Scenario
 from fairlead.testing.simulation.world import World
 
 QUEUE = queue_name(NAME, 0)
@@ -47,6 +48,31 @@ class AnotherNumberOfPartitions(Scenario):
         await self.pause(1.0)
 
 
+class EventFailsForLong(Scenario):
+    """One event fails again and again: its lane is held, and the channel stays (`failed_moves`)."""
+
+    def __init__(self) -> None:
+        super().__init__("all")
+
+    async def tell(self) -> None:
+        await self.serve()
+        await self.operators.subscribe(Start("beginning"), 3)
+        await self.publish(self.relay, 1, 1, subject="k1")
+        await self._until_nothing_is_left()
+        before = self.checker.channels[0]
+        self.temper.poison = KEY
+        await self.publish(self.relay, 1, 1)
+        await self.publish(self.relay, 1, 1, subject="k1")
+        await self.until(lambda: self.rows("SELECT 1 FROM hold WHERE state = 'parked'"))
+        after = self.checker.channels[0]
+        if (before.epoch, before.target) != (after.epoch, after.target):
+            self._violated(
+                f"SWITCH to {after.target}, epoch {after.epoch}: one event failed, and the bus is well"
+            )
+
+
 BUS_SCENARIOS: dict[str, Callable[[], World]] = {
     "another_p": AnotherNumberOfPartitions,
+    "failed": EventFailsForLong,
+    "filter_ack_bus": partial(FilterGrowsBehindAZombie, "bus-filters"),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -275,9 +275,12 @@ class World:
 
 async def _look_for_more(node: Node) -> None:
     """At the log, and at what others have done to the channels. Raises LeaseLost for a zombie."""
-    for subscription in await node.store.subscriptions.all():
-        if node.dispatcher.serving(subscription.id) is None:
-            await node.dispatcher.adopt(subscription)  # made by another node, just before this one took over
+    for subscription in await node.store.subscriptions.all():  # another node changed it as this one took over
+        serving = node.dispatcher.serving(subscription.id)
+        if serving is None:
+            await node.dispatcher.adopt(subscription)
+        elif serving.subscription.state != subscription.state:
+            serving.replace(replace(serving.subscription, state=subscription.state))
     for partition in range(node.store.log.partitions):
         entries = await node.store.log.read(partition, 0, 1000)
         node.dispatcher.offer([Appended(entry, duplicate=False) for entry in entries])
