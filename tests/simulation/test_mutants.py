@@ -14,18 +14,20 @@ from typing import Any
 import pytest
 
 from fairlead.testing.simulation.configurations import CONFIGURATIONS
-from fairlead.testing.simulation.mutants import MUTANTS, Mutant
+from fairlead.testing.simulation.mutants import HARMLESS, MUTANTS, Mutant
 from fairlead.testing.simulation.stories import SCENARIOS
 from fairlead.testing.simulation.world import World
 
 SEEDS = 1000
-NEEDS_A_BUS = {"settle_set", "confirm", "cumack"}
+SEEDS_OF_THE_HARMLESS = 20
+BUS = "bus/"
+ON_REST_ONLY = {"one_flight", "probe_turn", "two_flight"}
 
 
 def finds(mutant: Mutant) -> str | None:
     """What the simulator says of a mutant."""
     found = mutant.play(mutant.found_by)
-    if found is None and mutant.found_by is not None:
+    if found is None and isinstance(mutant.found_by, int):
         other = mutant.search(0, SEEDS)
         found = None if other is None else other[1]
     return found
@@ -39,20 +41,31 @@ def test_the_mutant_is_caught(name: str) -> None:
 @pytest.mark.parametrize("name", MUTANTS)
 def test_what_catches_the_mutant_finds_nothing_in_the_code_as_it_is(name: str) -> None:
     mutant = MUTANTS[name]
-    if mutant.found_by is None:
-        assert SCENARIOS[name]().play().violation is None
+    if isinstance(mutant.found_by, str):
+        assert SCENARIOS[mutant.found_by]().play().violation is None
     else:
         assert World(mutant.found_by, CONFIGURATIONS[mutant.configuration]).play().violation is None
 
 
-def test_every_rule_and_mutant_of_the_model_that_needs_no_bus_is_there() -> None:
+def test_every_rule_and_mutant_of_the_model_is_there_on_each_transport_it_is_about() -> None:
     model: Any = importlib.import_module("tests.simulation.protocol_model")
-    assert {one.name for one in MUTANTS.values() if one.rule} == set(model.RULES) - NEEDS_A_BUS
-    assert {one.name for one in MUTANTS.values() if not one.rule} == set(model.MUTANTS) - NEEDS_A_BUS
+    for known, rules in ((set(model.RULES), True), (set(model.MUTANTS), False)):
+        names = {one.name for one in MUTANTS.values() if one.rule is rules}
+        assert known == {name.removeprefix(BUS) for name in names} & known
+        assert {
+            name.removeprefix(BUS) for name in names if name.startswith(BUS)
+        } & known == known - ON_REST_ONLY
+
+
+@pytest.mark.parametrize("configuration", ["all", "bus"])
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_is_harmless_is_not_caught(name: str, configuration: str) -> None:
+    mutant = Mutant(name, rule=False, configuration=configuration, found_by=0, apply=HARMLESS[name])
+    assert mutant.search(0, SEEDS_OF_THE_HARMLESS) is None
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(14_400)
-@pytest.mark.parametrize("name", [one.name for one in MUTANTS.values() if one.found_by is not None])
+@pytest.mark.parametrize("name", [one.name for one in MUTANTS.values() if isinstance(one.found_by, int)])
 def test_fresh_seeds_catch_the_mutant(name: str) -> None:
     assert MUTANTS[name].search(random.SystemRandom().randrange(10**9), SEEDS) is not None

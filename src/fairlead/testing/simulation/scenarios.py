@@ -85,8 +85,8 @@ class Scenario(World):
 class SkipOfWhatIsNotThere(Scenario):
     """An operator skips the head of a lane of which nothing is left (`skip_named`)."""
 
-    def __init__(self) -> None:
-        super().__init__("rest-skip")
+    def __init__(self, configuration: str = "rest-skip") -> None:
+        super().__init__(configuration)
 
     async def tell(self) -> None:
         await self.serve()

@@ -8,10 +8,16 @@ from dataclasses import replace
 from functools import partial
 
 from fairlead.core.subscription import Start
-from fairlead.testing.simulation.broker import Message
+from fairlead.stores.sqlite.queries import queries
+from fairlead.testing.simulation.broker import FINE, Message
 from fairlead.testing.simulation.bus import queue_name
 from fairlead.testing.simulation.operators import NAME
-from fairlead.testing.simulation.scenarios import KEY, FilterGrowsBehindAZombie, Scenario
+from fairlead.testing.simulation.scenarios import (
+    KEY,
+    FilterGrowsBehindAZombie,
+    Scenario,
+    SkipOfWhatIsNotThere,
+)
 from fairlead.testing.simulation.world import World
 
 QUEUE = queue_name(NAME, 0)
@@ -71,8 +77,37 @@ class EventFailsForLong(Scenario):
             )
 
 
+class HoldFarBeyondALostMessage(Scenario):
+    """A relay dies while the broker has lost one event and, far behind that, a lane is held (`scan_keep`)."""
+
+    def __init__(self) -> None:
+        super().__init__("bus-one-node")
+
+    async def tell(self) -> None:
+        assert self.bus is not None
+        broker = self.bus.broker
+        await self.serve()
+        await self.operators.subscribe(Start("beginning"), 1)
+        broker.weather = replace(FINE, lost=1.0)
+        taken: list[Message] = []
+        broker.taken = taken.append
+        await self.publish(self.relay, 1, *[2] * 40, subject="lost")
+        await self.until(lambda: taken)
+        broker.weather = FINE
+        self.temper.poison = KEY
+        await self.publish(self.relay, 1)
+        await self.until(lambda: self.rows("SELECT 1 FROM hold WHERE head_pos = 42"))
+        self.relay.kill()
+        await self.pause(0.2)
+        self.temper.poison = None
+        self.connection.refused = queries("log")["page"]  # the lane is read before the log
+        await self.serve()
+
+
 BUS_SCENARIOS: dict[str, Callable[[], World]] = {
     "another_p": AnotherNumberOfPartitions,
     "failed": EventFailsForLong,
+    "skip_named_bus": partial(SkipOfWhatIsNotThere, "all-skip"),
+    "scan_keep_bus": HoldFarBeyondALostMessage,
     "filter_ack_bus": partial(FilterGrowsBehindAZombie, "bus-filters"),
 }
