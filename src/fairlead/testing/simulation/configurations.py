@@ -79,9 +79,9 @@ class Configuration:
         return "bus" in self.route
 
     @property
-    def rest(self) -> bool:
-        """Whether anything goes over REST."""
-        return "rest" in self.route
+    def leaves_the_bus(self) -> bool:
+        """Whether a bus that is gone is replaced by REST."""
+        return "rest" in self.route and (self.settles == "applied" or self.failover == "switch")
 
 
 _REST = Configuration()
@@ -94,6 +94,7 @@ _ALL = replace(
 )  # fmt: skip
 _BUS = replace(_ALL, route=("bus",))
 _ONE_NODE = replace(_REST, route=("bus", "rest"), lazy=True)
+_CONFIRM = replace(_ONE_NODE, receiver="plain", settles="confirm", filters=False, lazy=False)
 
 CONFIGURATIONS: dict[str, Configuration] = {
     "rest": _REST,
@@ -147,5 +148,8 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "bus-undo": replace(
         _ONE_NODE, filters=False, exhausted="skip", attempts=1, operations=("undo", "undo", "skip", "retry")
     ),
+    "confirm-wait": _CONFIRM,
+    "confirm-switch": replace(_CONFIRM, failover="switch"),
+    "confirm-off": replace(_CONFIRM, failover="off", lazy=True, exhausted="skip", attempts=1),
     "bus-settle": replace(_BUS, operations=(), filters=False, zombie=False, crash=False),
 }

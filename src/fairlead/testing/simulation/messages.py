@@ -16,7 +16,9 @@ def encoded(delivery: Delivery, reply_to: str, timestamp: int) -> Message:
     """One event, or a fence, signed."""
     if delivery.parcels:
         (parcel,) = delivery.parcels
-        named = stamps(delivery, parcel) | {"flseq": str(delivery.seq)}
+        named = stamps(delivery, parcel)
+        if delivery.seq is not None:
+            named["flseq"] = str(delivery.seq)
         content_type, body = EVENT_TYPE, encode_structured(parcel.entry.event, named)
     else:
         fence = delivery.fence

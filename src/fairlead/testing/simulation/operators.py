@@ -143,13 +143,20 @@ class Operators:
             await self._call(lambda node: node.operating.release(ANYONE, NAME, state=state))
 
     async def put_all_right(self) -> None:
-        """Resume what was stopped, release what was parked."""
-        for work in (
-            lambda node: node.subscribing.resume(ANYONE, NAME),
-            lambda node: node.operating.release(ANYONE, NAME, state="parked"),
+        """Resume what was stopped, release what was parked: no more, or what stands still would be moved."""
+        for found, work in (
+            (
+                "SELECT 1 FROM subscription WHERE state <> 'active'",
+                lambda node: node.subscribing.resume(ANYONE, NAME),
+            ),
+            (
+                "SELECT 1 FROM hold WHERE state = 'parked'",
+                lambda node: node.operating.release(ANYONE, NAME, state="parked"),
+            ),
         ):
             try:
-                await self._call(work)
+                if self._world.rows(found):
+                    await self._call(work)
             except (FairleadError, ConnectionError) as error:
                 self._world.say(f"operator: {type(error).__name__} {error}")
 

@@ -55,7 +55,7 @@ class WatchedSender(HttpSender):
     async def send(self, delivery: Delivery) -> Answer:
         """As `HttpSender.send`."""
         relay = self._relay
-        relay.watch(delivery)
+        relay.watch(delivery, published=False)
         head = relay.tell("sends", delivery)
         try:
             answer = await super().send(delivery)
@@ -122,9 +122,9 @@ class Relay:
         )
         return head
 
-    def watch(self, delivery: Delivery) -> None:
+    def watch(self, delivery: Delivery, *, published: bool) -> None:
         """Have a delivery that goes out looked at."""
-        self.wires.sending(self.name, delivery)
+        self.wires.sending(self.name, delivery, published=published)
         self.checker.sending(self.name, delivery)
 
     @property
@@ -183,7 +183,7 @@ class Relay:
 
     def _publishing(self, delivery: Delivery) -> None:
         self.tell("publishes", delivery)
-        self.watch(delivery)
+        self.watch(delivery, published=True)
         self.wires.publishing(self.name, delivery)
 
     def _hearing(self, body: bytes) -> None:

@@ -80,19 +80,17 @@ class WireChecker:
         self._violated = violated
         self._flows: dict[Flow, Window] = {}
         self._flights: dict[Lane, int] = {}
-        self.published = 0
-        self.widest = 0
 
-    def sending(self, node: str, delivery: Delivery) -> None:
-        """A delivery goes out, over whichever transport."""
+    def sending(self, node: str, delivery: Delivery, *, published: bool) -> None:
+        """A delivery goes out: it is published, or else requested."""
         fence = delivery.fence
         channel, made_at = fence.channel, delivery.subscription.created_at
         for parcel in delivery.parcels:
             flights = self._flights.get(lane := _lane(node, delivery, parcel), 0)
-            if flights and (parcel.prev == 0 or delivery.seq is not None):
+            if flights and (parcel.prev == 0 or published):
                 place = f"{channel.partition}:{parcel.entry.position}"
                 self._violated(f"FLIGHT {place} goes out while a request of its lane is under way")
-            if parcel.prev == 0 and delivery.seq is None:
+            if parcel.prev == 0 and not published:
                 self._flights[lane] = flights + 1
         state = self._checker.channels.get(channel.partition)
         if state is None or state.made_at != made_at:
@@ -115,9 +113,8 @@ class WireChecker:
         """A delivery goes to the broker."""
         fence = delivery.fence
         partition = fence.channel.partition
-        if not delivery.parcels:
+        if not delivery.parcels or delivery.subscription.options.settles == "confirm":
             return
-        self.published += 1
         flow = (node, delivery.subscription.created_at, partition, fence.generation, fence.epoch)
         window = self._flows.setdefault(flow, Window())
         if delivery.seq != window.seq + 1:
@@ -125,7 +122,6 @@ class WireChecker:
         (parcel,) = delivery.parcels
         window.publish(window.seq + 1, parcel.entry.key, parcel.entry.position, self._now())
         window.forget(self._now() - self._patience_seconds)
-        self.widest = max(self.widest, len(window.out))
         if len(window.out) > self._most:
             self._violated(f"WINDOW {partition}: {len(window.out)} are under way in epoch {fence.epoch}")
 
