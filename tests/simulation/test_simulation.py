@@ -89,6 +89,11 @@ WHAT_HAPPENS = (
     "delivered(200", "unavailable(None", "the answer was lost", "fence generation",
     "replayed Replayed", "far away: replayed", "in force", "pending",
     "StoreFailed", "StoreBusy", "StoreFull", "WrongState",
+    "publishes", "is told", "seq", '"result":"fence"', '"result":"chain"', '"result":"rejected"',
+    "100000000000000000", "as a ghost", "an answer goes over REST", "dies", "its connection ends",
+    "broker: down", "broker: blocks", "broker: deletes", "broker: purges", "broker: loses", "broker: repeats",
+    "broker: refuses", "broker: returns", "broker: does not confirm", "broker: gives", "broker: bad",
+    "broker: takes what", "is cut off from the broker", "broker: is gone for good",
 )  # fmt: skip
 
 
@@ -97,6 +102,7 @@ def test_everything_that_can_go_wrong_does_go_wrong() -> None:
     missing = set(WHAT_HAPPENS)
     for seed in range(12):
         for name in CONFIGURATIONS:
-            told = story(name, seed)
-            missing = {what for what in missing if what not in told}
+            if missing:
+                told = story(name, seed)
+                missing = {what for what in missing if what not in told}
     assert not missing

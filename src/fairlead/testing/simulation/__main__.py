@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m fairlead.testing.simulation`: run seeds, or tell the story of one."""
+"""`python -m fairlead.testing.simulation`: run seeds; the first that is violated tells its story."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ def main() -> int:
     parser.add_argument("--config", default="rest", choices=[*CONFIGURATIONS, "every"])
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--seeds", type=int, default=1, help="how many")
-    parser.add_argument("--trace", action="store_true", help="tell the story")
+    parser.add_argument(
+        "--trace", action="store_true", help="tell the story of each, not only of the first that is violated"
+    )
     arguments = parser.parse_args()
     names = list(CONFIGURATIONS) if arguments.config == "every" else [arguments.config]
     return 1 if sum(_run(name, arguments) for name in names) else 0
@@ -32,6 +34,9 @@ def _run(name: str, arguments: argparse.Namespace) -> int:
             sys.stdout.write("\n".join(outcome.story) + "\n")
         if outcome.violation is not None:
             bad += 1
+            if bad == 1 and not arguments.trace:
+                story = World(seed, CONFIGURATIONS[name]).play(logged=True).story
+                sys.stdout.write("\n".join(story) + "\n")
             sys.stdout.write(f"{name} seed {seed}: {outcome.violation}\n")
     each = (time.process_time() - began) / arguments.seeds * 1000
     sys.stdout.write(f"{name}: {bad} of {arguments.seeds} seeds violated, {each:.0f} ms of processor each\n")

@@ -205,5 +205,6 @@ class SimulatedBroker:
         if queue is None:
             return
         if not name.startswith(REPLIES) and self.happens(self.weather.requeued):
+            self.say(f"broker: gives {message.message_id} again")
             queue.messages.appendleft(message)
         queue.feed()

@@ -74,6 +74,7 @@ class BusSide:
         relay = world.owner
         if relay is None:
             return
+        world.say(f"an answer goes over REST: {answer.id}")
         now = BEGIN + world.loop.time()
         try:
             await relay.call(lambda: relay.post(answer.headers(now), answer.body))

@@ -126,6 +126,8 @@ class Consumer:
             await asyncio.sleep(self._broker.delay())
             if not outlet.open and not haunts:
                 return
+            if not outlet.open:
+                self._broker.say(f"{self.name}: works on {had[0].message_id} as a ghost")
             if not await self._take(had[0], outlet):
                 self._broker.say(f"{self.name}: dies")
                 outlet.close()

@@ -117,7 +117,7 @@ _ON_A_BUS = (
     Mutant("bus/zombie_flush", False, "all", 0, channel.zombie_flush),
     Mutant("bus/floor_scan", False, "all", 0, lanes.floor_scan),
     Mutant("bus/batch_all", False, "all-batch", 0, channel.batch_all),
-    Mutant("bus/unhold_early", False, "bus", 0, lanes.unhold_early),
+    Mutant("bus/unhold_early", False, "bus", 0, bus.unhold_early),
     Mutant("bus/fail_settles", False, "bus", 0, bus.fail_settles),
     Mutant("bus/park_forgets", False, "bus", 0, lanes.park_forgets),
     Mutant("bus/gen_reused", False, "bus-replays", 0, channel.gen_reused),

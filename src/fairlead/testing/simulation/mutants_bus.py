@@ -16,6 +16,7 @@ from fairlead.core import chain
 from fairlead.core.answer import AnswerDocument
 from fairlead.core.chain import Memory
 from fairlead.core.channel import Fence
+from fairlead.core.lanes import Lanes
 from fairlead.core.publishing import Publishing
 from fairlead.core.queues import Queues
 from fairlead.core.stamps import FenceStamps
@@ -110,6 +111,20 @@ def fail_settles() -> Patch:
         return original(publishing, answer, **more)
 
     return around(Publishing, "answered", answered)
+
+
+def unhold_early() -> Patch:
+    """A hold goes with the first of its events that is settled."""
+
+    def answered(original: Callable[..., Any], lanes: Lanes, answer: AnswerDocument, **more: Any) -> Any:
+        done = original(lanes, answer, **more)
+        held = lanes.holds.get(answer.key or "")
+        if held is not None and held.loaded and answer.result == "applied":
+            lanes.holds.release(held.key)
+            lanes.queues.drop(held.key)
+        return done
+
+    return around(Lanes, "answered", answered)
 
 
 # -- who may answer ----------------------------------------------------------------------------------------

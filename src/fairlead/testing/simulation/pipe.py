@@ -70,11 +70,17 @@ class Pipe:
 
     def _land(self, queue: str, message: Message, done: Done | None) -> None:
         broker = self._broker
+        if done is None:
+            broker.say(f"broker: takes what a lost connection of {self.name} has left")
         if broker.happens(broker.weather.refused):
+            broker.say(f"broker: refuses {message.message_id}")
             self._confirm(done, Published("refused", "the broker said no"))
         elif not broker.route(queue, message):
+            broker.say(f"broker: returns {message.message_id}")
             self._confirm(done, Published("unroutable", f"no queue {queue}"))
-        elif not broker.happens(broker.weather.lost_confirm):
+        elif broker.happens(broker.weather.lost_confirm):
+            broker.say(f"broker: does not confirm {message.message_id}")
+        else:
             self._confirm(done, Published("confirmed"))
 
     def _confirm(self, done: Done | None, published: Published) -> None:
