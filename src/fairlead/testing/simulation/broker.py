@@ -59,15 +59,22 @@ FINE = BrokerWeather(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 @dataclass(slots=True)
 class Queue:
-    """One durable queue. The first outlet is the active consumer; the others wait for it to go."""
+    """One durable queue. The first outlet is the active consumer; the others wait for it to go.
+
+    Attributes:
+        untouched: messages that no consumer was ever given, by identity; no copies.
+    """
 
     messages: deque[Message] = field(default_factory=deque)
+    untouched: set[int] = field(default_factory=set)
     outlets: list[Outlet] = field(default_factory=list)
 
     def feed(self) -> None:
         """Give the active consumer what it has room for."""
         while self.outlets and self.messages and self.outlets[0].has_room:
-            self.outlets[0].give(self.messages.popleft())
+            message = self.messages.popleft()
+            self.untouched.discard(id(message))
+            self.outlets[0].give(message)
 
     @property
     def depth(self) -> int:
@@ -156,10 +163,11 @@ class SimulatedBroker:
         if self.happens(self.weather.lost):
             self.say(f"broker: loses {message.message_id}")
             return True
+        queue.untouched.add(id(message))
         self._put(name, message)
         if self.happens(self.weather.repeated):
             again = self._random.random() * self.weather.slow_seconds if self.happens(0.5) else 0.0
-            self.later(again, self._put, name, message)
+            self.later(again, self._put, name, message._replace())
         return True
 
     def _put(self, name: str, message: Message) -> None:

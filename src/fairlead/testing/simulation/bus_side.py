@@ -61,6 +61,17 @@ class BusSide:
         event = decode_structured(message.body)
         self._world.applied(read_stamps(message.body), event.key)
 
+    def waiting(self, partition: int) -> list[tuple[str, int]]:
+        """Key and position of each event of a partition that no consumer was given yet."""
+        queue = self.broker.queues.get(queue_name(NAME, partition % self._world.configuration.shards))
+        if queue is None:
+            return []
+        return [
+            (decode_structured(one.body).key, read_stamps(one.body).pos)
+            for one in queue.messages
+            if id(one) in queue.untouched and one.body.find(b'"flpartition":"%d"' % partition) >= 0
+        ]
+
     # -- answers by other ways -----------------------------------------------------------------------------
 
     def _post(self, answer: BusAnswer) -> None:

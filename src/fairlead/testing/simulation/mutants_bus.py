@@ -16,16 +16,19 @@ from fairlead.core import chain
 from fairlead.core.answer import AnswerDocument
 from fairlead.core.chain import Memory
 from fairlead.core.channel import Fence
+from fairlead.core.failover import Failover
 from fairlead.core.lanes import Lanes
+from fairlead.core.outcome import DELIVERED
 from fairlead.core.publishing import Publishing
 from fairlead.core.queues import Queues
 from fairlead.core.stamps import FenceStamps
 from fairlead.core.window import Sent, Window
 from fairlead.engine.commands import answers
+from fairlead.engine.sending import subscriber
 from fairlead.engine.sending.channel_route import ChannelRoute
 from fairlead.engine.sending.owner import Owner
 from fairlead.errors import FairleadError
-from fairlead.ports import Published
+from fairlead.ports import Answer, Published
 from fairlead.sdk import applying, inbox_file
 from fairlead.stores.sqlite.channels import SqliteChannels
 from fairlead.testing.simulation.bus_side import FOREIGN_SECRET
@@ -142,6 +145,24 @@ def any_secret() -> Patch:
         return (*original(*of), FOREIGN_SECRET)
 
     return around(answers, "answer_secrets", secrets)
+
+
+# -- where the broker's confirm settles ---------------------------------------------------------------------
+
+
+def any_word() -> Patch:
+    """Whatever the broker says, it has the event."""
+
+    async def confirmed(original: Callable[..., Any], *what: Any) -> Answer:
+        answer: Answer = await original(*what)
+        return msgspec.structs.replace(answer, outcomes=(DELIVERED,))
+
+    return around(subscriber, "confirmed", confirmed)
+
+
+def leaves() -> Patch:
+    """A channel leaves a bus in trouble at once, whatever `failover` says."""
+    return instead(Failover, "_may_leave", lambda failover: True)
 
 
 # -- epochs and the window ---------------------------------------------------------------------------------

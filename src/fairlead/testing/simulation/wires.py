@@ -5,6 +5,8 @@ EPOCH     a (generation, epoch) is on a wire before it is committed
 TARGET    an epoch that is in force goes to another target than was committed with it
 FLIGHT    two requests of one lane are under way, or a message while a request is
 SEQ       on a bus: not 1, 2, 3 … per channel and epoch
+OFF       the channel leaves a bus that it must not leave (`failover` is `off`)
+WAIT      it leaves a bus where events of the same key wait that it counts as settled (`failover` is `wait`)
 WINDOW    more is published and not answered than the window holds: so much would be sent twice by a switch
 """
 
@@ -59,6 +61,7 @@ class WireChecker:
     """Watches what every node sends.
 
     Args:
+        waiting: key and position of what waits at the broker, by partition.
         window: how many publishes of a channel may be under way.
         patience_seconds: after so long without an answer a publish is given up.
         now: seconds.
@@ -69,11 +72,13 @@ class WireChecker:
         checker: Checker,
         violated: Callable[[str], None],
         *,
+        waiting: Callable[[int], list[tuple[str, int]]],
         window: int,
         patience_seconds: float,
         now: Callable[[], float],
     ) -> None:
         self._checker = checker
+        self._waiting = waiting
         self._most = window
         self._patience_seconds = patience_seconds
         self._now = now
@@ -102,6 +107,22 @@ class WireChecker:
             self._violated(
                 f"TARGET {channel.partition}: {ours} goes to {fence.target}, committed for {state.target}"
             )
+
+        if delivery.subscription.options.settles == "confirm" and ours == stored and not published:
+            self._check_leave(delivery)
+
+    def _check_leave(self, delivery: Delivery) -> None:
+        """A plain consumer's channel sends a request, and not a message."""
+        partition, policy = delivery.fence.channel.partition, delivery.subscription.options.failover
+        if policy == "off":
+            self._violated(f"OFF {partition}: a request goes out; {delivery.fence}")
+        if policy == "wait":
+            sent = {parcel.entry.key: parcel.entry.position for parcel in delivery.parcels}
+            for key, position in self._waiting(partition):
+                if position < sent.get(key, 0):
+                    self._violated(
+                        f"WAIT {partition}:{sent[key]} goes over REST, and {position} waits in the queue"
+                    )
 
     def landed(self, node: str, delivery: Delivery) -> None:
         """A request has ended."""

@@ -94,7 +94,12 @@ class World:
         """Begin with an empty database, of which the checker knows nothing."""
         self.checker = Checker(NAME, strictness_of(self.configuration), self._violated)
         self.wires = WireChecker(
-            self.checker, self._violated, window=WINDOW, patience_seconds=TIMEOUT_SECONDS, now=self.loop.time
+            self.checker,
+            self._violated,
+            waiting=lambda partition: [] if self.bus is None else self.bus.waiting(partition),
+            window=WINDOW,
+            patience_seconds=TIMEOUT_SECONDS,
+            now=self.loop.time,
         )
         self.connection = connection = new_database()
         connection.committed = partial(self.checker.committed, connection)
