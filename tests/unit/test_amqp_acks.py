@@ -26,7 +26,8 @@ steps = st.lists(st.tuples(st.sampled_from(["ack", "nack", "tell"]), st.integers
 
 @given(steps)
 def test_every_delivery_is_told_once_and_none_that_is_not_done(steps: list[tuple[str, int]]) -> None:
-    acks, broker, done = Acks(), Broker(20), set()
+    acks, broker = Acks(), Broker(20)
+    done: set[int] = set()
     for what, tag in steps:
         if what == "tell":
             broker.hears(acks.due())
