@@ -24,8 +24,8 @@ def run(folder: Path, url: str, mode: str, callers: int, pause_seconds: float) -
     (place / "heat.conf").write_text(
         f"[DEFAULT]\ntransport_url = fake://\n[fairlead]\nurl = {url}\noutbox = {place}/outbox.db\n"
     )
-    arguments = [mode, place / "heat.conf", str(callers), str(CALLS // callers), str(pause_seconds)]
-    command = [sys.executable, "-W", "ignore", SERVICE, *arguments]
+    arguments = [mode, str(place / "heat.conf"), str(callers), str(CALLS // callers), str(pause_seconds)]
+    command = [sys.executable, "-W", "ignore", str(SERVICE), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout))
 
