@@ -23,13 +23,15 @@ class Service:
     def outbox(self) -> Path:
         return self.place / "outbox.db"
 
-    def configure(self, *, drivers: str = "fairlead", transport: str = "fake://", **options: str) -> None:
+    def configure(
+        self, *, drivers: str = "fairlead", transport: str = "fake://", more: str = "", **options: str
+    ) -> None:
         """Write `heat.conf`: `options` are those of `[fairlead]`, `drivers` are named with spaces between."""
         named = "".join(f"driver = {driver}\n" for driver in drivers.split())
         ours = "".join(f"{name} = {value}\n" for name, value in options.items())
         (self.place / "heat.conf").write_text(
             f"[DEFAULT]\ntransport_url = {transport}\n"
-            f"[oslo_messaging_notifications]\n{named}\n[fairlead]\n{ours}"
+            f"[oslo_messaging_notifications]\n{named}\n[fairlead]\n{ours}\n{more}"
         )
 
     def start(self, mode: str, *arguments: object) -> subprocess.Popen[str]:

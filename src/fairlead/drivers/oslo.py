@@ -47,7 +47,7 @@ OPTIONS: Sequence[Any] = (
         "source",
         help="The source of every event, a URI-reference such as /openstack/heat. Default: made of each "
         "notification's publisher_id, compute.node-1 is /openstack/compute/node-1. Leave it out where the "
-        "relay also reads this service's queues, or what comes both ways is two events.",
+        "relay reads this service's queues too, or what comes both ways is two events.",
     ),
     cfg.DictOpt(
         "keys",
