@@ -6,15 +6,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fairlead import Event, EventRefused, OutboxFull, Publisher
-from fairlead.errors import InvalidEvent, OutboxClosed, StoreForeign
+from fairlead.errors import InvalidEvent, OutboxClosed, StoreForeign, StoreNewer
 from fairlead.sdk.outbox_records import RefusedEvent
 from tests.contract.publishing import DEADLINE_SECONDS, Answer, StubRelay, problem, relay_at, until
 
@@ -414,3 +416,48 @@ def test_an_outbox_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 def test_only_its_owner_may_read_the_outbox(tmp_path: Path, relay: StubRelay) -> None:
     with publisher_at(tmp_path, relay.url):
         assert (tmp_path / "outbox.db").stat().st_mode & 0o077 == 0
+
+
+def test_an_outbox_of_an_older_version_is_used_and_keeps_what_waits(tmp_path: Path, relay: StubRelay) -> None:
+    with publisher_at(tmp_path, "http://127.0.0.1:9") as publisher:
+        publisher.publish(event(1))
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as file:
+        file.executescript("DROP TABLE lost; UPDATE fairlead_outbox SET version = 1;")
+    with publisher_at(tmp_path, relay.url) as publisher:
+        publisher.note_lost(1, "why")
+        assert publisher.flush(WAIT) == 0
+        lost = publisher.status().lost
+        assert lost is not None
+        assert (lost.count, lost.reason) == (1, "why")
+    assert relay.ids == ["a-1"]
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as file:
+        file.execute("UPDATE fairlead_outbox SET version = 99")
+        file.commit()
+    with pytest.raises(StoreNewer, match="has version 99"):
+        publisher_at(tmp_path, relay.url)
+
+
+def test_callers_that_wait_together_share_commits_and_all_are_stored(
+    tmp_path: Path, relay: StubRelay
+) -> None:
+    with publisher_at(tmp_path, relay.url) as publisher:
+        process = publisher._process()
+        append, sizes = process.outbox.append, []
+
+        def counted(events: Any) -> Any:
+            sizes.append(len(events))
+            return append(events)
+
+        process.outbox.append = counted  # type: ignore[method-assign]
+        with closing(sqlite3.connect(tmp_path / "outbox.db", isolation_level=None)) as file:
+            file.execute("BEGIN IMMEDIATE")
+            callers = [threading.Thread(target=publisher.publish, args=(event(n),)) for n in range(30)]
+            for caller in callers:
+                caller.start()
+            until(lambda: len(process._queue) == 29, "one of them leads and waits for the file")
+            file.execute("ROLLBACK")
+            for caller in callers:
+                caller.join()
+        assert sizes == [1, 29]
+        assert publisher.flush(WAIT) == 0
+    assert sorted(relay.ids) == sorted(f"a-{n}" for n in range(30))
