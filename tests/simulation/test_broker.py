@@ -12,8 +12,9 @@ from fairlead.core.channel import ChannelId, Fence
 from fairlead.core.event import Event
 from fairlead.core.log import Entry
 from fairlead.core.subscription import Start
+from fairlead.drivers.amqp_message import Message
 from fairlead.ports import Delivery, Parcel, Published
-from fairlead.testing.simulation.broker import FINE, BrokerWeather, Message, SimulatedBroker
+from fairlead.testing.simulation.broker import FINE, BrokerWeather, SimulatedBroker
 from fairlead.testing.simulation.bus import SimulatedBus, SimulatedLink, queue_name
 from fairlead.testing.simulation.clock import BEGIN, SimulatedClock
 from fairlead.testing.simulation.configurations import CONFIGURATIONS
@@ -27,6 +28,11 @@ from fairlead.testing.simulation.receivers import Handler, LibraryReceiver, Temp
 SUBSCRIPTION = subscription_of(CONFIGURATIONS["bus"], 3, Start("beginning"))
 QUEUE = queue_name(NAME, 0)
 KEYS = 3
+
+
+def position_of(message: Message) -> str:
+    """The end of its id."""
+    return (message.message_id or "").rpartition("_")[2]
 
 
 class Scene:
@@ -126,9 +132,7 @@ def test_what_is_published_is_confirmed_and_stands_in_the_queue_in_order() -> No
             scene.publish(position)
         await scene.until(lambda: all(scene.told.values()))
         assert set(map(tuple, scene.told.values())) == {("confirmed",)}
-        assert [one.message_id.rpartition("_")[2] for one in scene.broker.queues[QUEUE].messages] == list(
-            "12345"
-        )
+        assert [position_of(one) for one in scene.broker.queues[QUEUE].messages] == list("12345")
         assert await scene.link.depth(0) == 5
 
     Scene().play(story)
@@ -260,7 +264,7 @@ def test_no_consumer_has_more_than_its_prefetch() -> None:
         outlet.ack(given[1])
         assert len(given) == 4
         outlet.close()
-        positions = [one.message_id.rpartition("_")[2] for one in scene.broker.queues[QUEUE].messages]
+        positions = [position_of(one) for one in scene.broker.queues[QUEUE].messages]
         assert positions == list("134567")
 
     Scene().play(story)

@@ -188,6 +188,8 @@ class Failover:
 
     def _enter(self, state: FailoverState, reason: str, now: float) -> None:
         self.state, self.reason, self.since = state, reason, now
+        if state == "suspect":
+            self._queue_empty = False  # what was seen before says nothing of what was published since
 
     def _trouble(self, reason: str, now: float, *, needs_answer: bool) -> None:
         if self.state in ("bus", "drain") and self.on_bus:

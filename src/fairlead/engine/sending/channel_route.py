@@ -243,9 +243,11 @@ class ChannelRoute:
             self.steer()
 
     async def _look_into_queue(self) -> None:
-        link = self._links.get(self.failover.target)
-        if link is not None and await link.depth(self._owner.channel.partition) == 0:
-            self.failover.queue_is_empty()
+        failover = self.failover
+        link, asked_since = self._links.get(failover.target), failover.since
+        empty = link is not None and await link.depth(self._owner.channel.partition) == 0
+        if empty and failover.state == "suspect" and failover.since == asked_since:
+            failover.queue_is_empty()
 
     def view(self) -> RouteView:
         """How it is now."""

@@ -9,25 +9,17 @@ faults (`broker_faults`) break every one of these promises.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import NamedTuple
 
+import msgspec
+
+from fairlead.drivers.amqp_message import Message
 from fairlead.testing.simulation.loop import Process, SimulatedLoop
 from fairlead.testing.simulation.outlet import Outlet
 
 REPLIES = "fairlead.acks."
-
-
-class Message(NamedTuple):
-    """What is published and consumed: a body with its properties."""
-
-    body: bytes
-    content_type: str
-    message_id: str
-    headers: Mapping[str, str]
-    reply_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +159,7 @@ class SimulatedBroker:
         self._put(name, message)
         if self.happens(self.weather.repeated):
             again = self._random.random() * self.weather.slow_seconds if self.happens(0.5) else 0.0
-            self.later(again, self._put, name, message._replace())
+            self.later(again, self._put, name, msgspec.structs.replace(message))
         return True
 
     def _put(self, name: str, message: Message) -> None:

@@ -11,15 +11,17 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
+from fairlead.core.signature import Signer
 from fairlead.core.subscription import Subscription, Target
+from fairlead.drivers.amqp_message import Message
 from fairlead.ports import Delivery, LinkHealth, Published
 from fairlead.ports.bus import TakeAnswer
-from fairlead.testing.simulation.broker import REPLIES, Message, SimulatedBroker
+from fairlead.testing.simulation.broker import REPLIES, SimulatedBroker
 from fairlead.testing.simulation.clock import SimulatedClock
 from fairlead.testing.simulation.loop import Process, SimulatedLoop
-from fairlead.testing.simulation.messages import encoded
 from fairlead.testing.simulation.outlet import Outlet
 from fairlead.testing.simulation.pipe import Pipe
+from fairlead.transports.amqp_message import message_of
 
 ANSWERS_AT_ONCE = 32
 Done = Callable[[Published], None]
@@ -152,7 +154,7 @@ class SimulatedBus:
     async def _answered(self, message: Message, outlet: Outlet) -> None:
         assert self._take is not None
         self._hearing(message.body)
-        await self._take({**message.headers, "webhook-id": message.message_id}, message.body)
+        await self._take({**message.headers, "webhook-id": message.message_id or ""}, message.body)
         outlet.ack(message)
 
     def soon(self, work: Callable[..., object], *arguments: object) -> None:
@@ -178,6 +180,7 @@ class SimulatedLink:
         self._bus = bus
         self._subscription = subscription
         self._target = target
+        self._signer = Signer(subscription.secrets.in_force(bus.clock.now()))
         self._changed = changed
         self._declared = False
         self._closed = False
@@ -197,7 +200,7 @@ class SimulatedLink:
             bus.soon(told, Published("lost", "not connected"))
             return
         bus.sending(delivery)
-        message = encoded(delivery, bus.reply_to, int(bus.clock.now()))
+        message = message_of(delivery, self._signer, int(bus.clock.now()), bus.reply_to)
         queue = self._queue(delivery.fence.channel.partition)
         bus.pipe.publish(queue, message, lambda published: bus.soon(told, published))
 

@@ -7,15 +7,16 @@ import asyncio
 from random import Random
 from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec.structs import replace
 
 from fairlead.core.answer import parse_answer
 from fairlead.core.codec import decode_structured
 from fairlead.core.signature import SIGNATURE, TIMESTAMP, sign
 from fairlead.core.stamps import read_stamps
+from fairlead.drivers.amqp_message import Message
 from fairlead.errors import FairleadError
 from fairlead.sdk.bus_deliveries import BusAnswer
-from fairlead.testing.simulation.broker import Message, SimulatedBroker
+from fairlead.testing.simulation.broker import SimulatedBroker
 from fairlead.testing.simulation.broker_faults import BrokerFaults
 from fairlead.testing.simulation.bus import queue_name
 from fairlead.testing.simulation.clock import BEGIN
@@ -61,15 +62,17 @@ class BusSide:
         event = decode_structured(message.body)
         self._world.applied(read_stamps(message.body), event.key)
 
-    def waiting(self, partition: int) -> list[tuple[str, int]]:
-        """Key and position of each event of a partition that no consumer was given yet."""
+    def waiting(self, partition: int, generation: int) -> list[tuple[str, int]]:
+        """Key and position of each event of a generation that no consumer was given yet."""
         queue = self.broker.queues.get(queue_name(NAME, partition % self._world.configuration.shards))
         if queue is None:
             return []
+        untouched = [one.body for one in queue.messages if id(one) in queue.untouched]
+        stamped = [(body, read_stamps(body)) for body in untouched]
         return [
-            (decode_structured(one.body).key, read_stamps(one.body).pos)
-            for one in queue.messages
-            if id(one) in queue.untouched and one.body.find(b'"flpartition":"%d"' % partition) >= 0
+            (decode_structured(body).key, stamps.pos)
+            for body, stamps in stamped
+            if (stamps.channel.partition, stamps.generation) == (partition, generation)
         ]
 
     # -- answers by other ways -----------------------------------------------------------------------------
@@ -97,18 +100,18 @@ class BusSide:
         genuine = parse_answer(answer.body)
         if genuine.result == "fence":
             return None
-        lie = msgspec.structs.replace(genuine, result="applied", applied=FAR_BEYOND, type=None, detail=None)
+        lie = replace(genuine, result="applied", applied=FAR_BEYOND, type=None, detail=None)
         timestamp = answer.headers[TIMESTAMP]
         kind = self._random.randrange(4)
         if kind == 0:  # the signature is of another body
-            return answer._replace(body=lie.encode())
+            return replace(answer, body=lie.encode())
         if kind == 1:  # signed by whoever has another subscription's secret
-            return self._signed(answer, lie.encode(), FOREIGN_SECRET, answer.message_id)
+            return self._signed(answer, lie.encode(), FOREIGN_SECRET)
         if kind == 2:  # no signature at all
-            return answer._replace(body=lie.encode(), headers={TIMESTAMP: timestamp})
-        return answer._replace(body=lie.encode(), headers={**answer.headers, SIGNATURE: "v1,"})
+            return replace(answer, body=lie.encode(), headers={TIMESTAMP: timestamp})
+        return replace(answer, body=lie.encode(), headers={**answer.headers, SIGNATURE: "v1,"})
 
-    def _signed(self, answer: Message, body: bytes, secret: str, message_id: str) -> Message:
+    def _signed(self, answer: Message, body: bytes, secret: str) -> Message:
         timestamp = answer.headers[TIMESTAMP]
-        signature = sign(secret, message_id, int(timestamp), body)
-        return answer._replace(body=body, headers={TIMESTAMP: timestamp, SIGNATURE: signature})
+        signature = sign(secret, answer.message_id or "", int(timestamp), body)
+        return replace(answer, body=body, headers={TIMESTAMP: timestamp, SIGNATURE: signature})

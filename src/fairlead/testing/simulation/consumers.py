@@ -15,9 +15,10 @@ from random import Random
 from fairlead.core.answer import AnswerDocument, Stale
 from fairlead.core.event import Event
 from fairlead.core.stamps import FenceStamps, Stamps
+from fairlead.drivers.amqp_message import Message
 from fairlead.errors import InboxError
 from fairlead.sdk.bus_deliveries import BusAnswer, BusDeliveries, BusDelivery, BusMessage
-from fairlead.testing.simulation.broker import Message, SimulatedBroker
+from fairlead.testing.simulation.broker import SimulatedBroker
 from fairlead.testing.simulation.clock import BEGIN
 from fairlead.testing.simulation.loop import Process, SimulatedLoop
 from fairlead.testing.simulation.outlet import Outlet
@@ -178,7 +179,7 @@ class Consumer:
             return
         headers = answer.headers(self._now())
         message_id = headers.pop("webhook-id")
-        message = Message(answer.body, answer.content_type, message_id, headers)
+        message = Message(answer.body, answer.content_type, message_id, headers=headers)
         self._broker.answer(answer.reply_to, message)
 
     def _now(self) -> float:

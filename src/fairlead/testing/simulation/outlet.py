@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fairlead.testing.simulation.broker import Message, SimulatedBroker
+    from fairlead.drivers.amqp_message import Message
+    from fairlead.testing.simulation.broker import SimulatedBroker
 
 
 class Outlet:

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from random import Random
 
+from fairlead.drivers.amqp_message import Message
 from fairlead.ports import Published
-from fairlead.testing.simulation.broker import Message, SimulatedBroker
+from fairlead.testing.simulation.broker import SimulatedBroker
 
 Done = Callable[[Published], None]
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from functools import partial
 
 from fairlead.core.subscription import Start
+from fairlead.drivers.amqp_message import Message
 from fairlead.stores.sqlite.queries import queries
-from fairlead.testing.simulation.broker import FINE, Message
+from fairlead.testing.simulation.broker import FINE
 from fairlead.testing.simulation.bus import queue_name
 from fairlead.testing.simulation.operators import NAME
 from fairlead.testing.simulation.scenarios import (

@@ -61,7 +61,7 @@ class WireChecker:
     """Watches what every node sends.
 
     Args:
-        waiting: key and position of what waits at the broker, by partition.
+        waiting: key and position of what waits at the broker, of a partition and generation.
         window: how many publishes of a channel may be under way.
         patience_seconds: after so long without an answer a publish is given up.
         now: seconds.
@@ -72,7 +72,7 @@ class WireChecker:
         checker: Checker,
         violated: Callable[[str], None],
         *,
-        waiting: Callable[[int], list[tuple[str, int]]],
+        waiting: Callable[[int, int], list[tuple[str, int]]],
         window: int,
         patience_seconds: float,
         now: Callable[[], float],
@@ -84,6 +84,7 @@ class WireChecker:
         self._now = now
         self._violated = violated
         self._flows: dict[Flow, Window] = {}
+        self._requested: dict[tuple[int, int], set[int]] = {}
         self._flights: dict[Lane, int] = {}
 
     def sending(self, node: str, delivery: Delivery, *, published: bool) -> None:
@@ -113,16 +114,18 @@ class WireChecker:
 
     def _check_leave(self, delivery: Delivery) -> None:
         """A plain consumer's channel sends a request, and not a message."""
-        partition, policy = delivery.fence.channel.partition, delivery.subscription.options.failover
+        fence, policy = delivery.fence, delivery.subscription.options.failover
+        partition = fence.channel.partition
         if policy == "off":
-            self._violated(f"OFF {partition}: a request goes out; {delivery.fence}")
+            self._violated(f"OFF {partition}: a request goes out; {fence}")
+        requested = self._requested.setdefault((partition, fence.generation), set())
+        requested.update(parcel.entry.position for parcel in delivery.parcels)
         if policy == "wait":
             sent = {parcel.entry.key: parcel.entry.position for parcel in delivery.parcels}
-            for key, position in self._waiting(partition):
-                if position < sent.get(key, 0):
-                    self._violated(
-                        f"WAIT {partition}:{sent[key]} goes over REST, and {position} waits in the queue"
-                    )
+            for key, position in self._waiting(partition, fence.generation):
+                if position < sent.get(key, 0) and position not in requested:
+                    what = f"{partition}:{sent[key]} goes over REST, and {position} waits in the queue"
+                    self._violated(f"WAIT {what}")
 
     def landed(self, node: str, delivery: Delivery) -> None:
         """A request has ended."""

@@ -96,7 +96,7 @@ class World:
         self.wires = WireChecker(
             self.checker,
             self._violated,
-            waiting=lambda partition: [] if self.bus is None else self.bus.waiting(partition),
+            waiting=lambda *place: [] if self.bus is None else self.bus.waiting(*place),
             window=WINDOW,
             patience_seconds=TIMEOUT_SECONDS,
             now=self.loop.time,
@@ -200,7 +200,7 @@ class World:
 
     def play(self, *, logged: bool = False) -> Outcome:
         """Run it all; never raises for what the relay does. `logged`: its log belongs to the story."""
-        with told(self.say, logged=logged):
+        with told(self.say, self.loop.defects.append, logged=logged):
             try:
                 self.loop.run(self._play())
             except Violation:
