@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from fairlead.core import chain, outcomes_http
 from fairlead.core.chain import Decision, Memory
 from fairlead.core.channel import ChannelState, Fence, Hold
@@ -207,7 +209,9 @@ def batch_all() -> Patch:
 
     def judged(original: Callable[..., Any], reply: Any, items: Sequence[Any], *rest: Any) -> Any:
         verdict = original(reply, items, *rest)
-        return replace(verdict, outcomes=(DELIVERED,) * len(items)) if reply.status == 207 else verdict
+        if reply.status != 207:
+            return verdict
+        return msgspec.structs.replace(verdict, outcomes=(DELIVERED,) * len(items))
 
     return around(outcomes_http, "_judge_batch", judged)
 
