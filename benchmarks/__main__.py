@@ -8,7 +8,18 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.figures import Figure, write
-from benchmarks.rows import backlog_batches, end_to_end, fan_out, held_lanes, latency, openstack_notify
+from benchmarks.rows import (
+    backlog_batches,
+    bus_and_oslo,
+    bus_and_rest,
+    bus_failover,
+    bus_route,
+    end_to_end,
+    fan_out,
+    held_lanes,
+    latency,
+    openstack_notify,
+)
 
 ROWS = {
     "end_to_end": end_to_end.measure,
@@ -17,6 +28,10 @@ ROWS = {
     "fan_out": fan_out.measure,
     "held_lanes": held_lanes.measure,
     "openstack_notify": openstack_notify.measure,
+    "bus_route": bus_route.measure,
+    "bus_and_rest": bus_and_rest.measure,
+    "bus_and_oslo": bus_and_oslo.measure,
+    "bus_failover": bus_failover.measure,
 }
 
 

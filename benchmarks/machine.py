@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import socket
@@ -101,7 +102,7 @@ def sink(folder: Path) -> Iterator[Sink]:
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     process = subprocess.Popen([nginx, "-c", str(home / "nginx.conf"), "-p", str(home)])
     try:
-        until(lambda: _connects(port), "nginx")
+        until(lambda: connects(port), "nginx")
         yield Sink(port)
     finally:
         process.terminate()
@@ -116,10 +117,15 @@ class RelayProcess:
     url: str
     started_at: float
 
-    def call(self, method: str, path: str, document: object | None = None) -> Any:
+    def publish(self, event: object) -> None:
+        self.call("POST", "/events", event, "application/cloudevents+json")
+
+    def call(
+        self, method: str, path: str, document: object | None = None, type: str = "application/json"
+    ) -> Any:
         body = None if document is None else json.dumps(document).encode()
         request = urllib.request.Request(
-            self.url + path, data=body, method=method, headers={"content-type": "application/json"}
+            self.url + path, data=body, method=method, headers={"content-type": type}
         )
         with urllib.request.urlopen(request) as answer:
             text = answer.read()
@@ -134,22 +140,25 @@ class RelayProcess:
         return int(match[1]) / 1024 if match else 0.0
 
     def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / 100
+        return cpu_seconds(self.process.pid)
 
 
 @contextlib.contextmanager
-def relay(folder: Path, *, store: str = "bench.db", wait: bool = True) -> Iterator[RelayProcess]:
+def relay(
+    folder: Path, *, store: str = "bench.db", wait: bool = True, program: str = "fairlead"
+) -> Iterator[RelayProcess]:
+    """A relay in `folder`; `program` is a module that runs `fairlead` in its own way."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     started_at = time.monotonic()
-    command = [sys.executable, "-m", "fairlead", "serve"]
+    command = [sys.executable, "-m", program, "serve"]
     command += ["--store", f"sqlite:///{folder / store}", "--listen", f"127.0.0.1:{port}"]
     with (folder / "relay.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+        env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=env)
     try:
         if wait:
-            until(lambda: _connects(port), "the relay")
+            until(lambda: connects(port), "the relay")
         yield RelayProcess(process, f"http://127.0.0.1:{port}", started_at)
     finally:
         process.terminate()
@@ -173,6 +182,12 @@ def wrk(relay_url: str, folder: Path, *, seconds: int, keys: int = 1000, body_by
     return Load(**result)
 
 
-def _connects(port: int) -> bool:
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def connects(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
