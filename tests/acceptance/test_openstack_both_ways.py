@@ -67,11 +67,12 @@ def test_one_queue_for_all_priorities_has_one_order_and_outlives_the_broker(
     with service.start("steps", "k", 30, 30) as process:
         assert process.stdout is not None
         assert process.stdin is not None
-        until(lambda: process.stdout.readline() == "step 30\n", "half of them are sent")
+        told = process.stdout
+        until(lambda: told.readline() == "step 30\n", "half of them are sent")
         node.restart()
         process.stdin.write("\n")
         process.stdin.flush()
-        until(lambda: process.stdout.readline() == "step 60\n", "the others too")
+        until(lambda: told.readline() == "step 60\n", "the others too")
         process.kill()
     with taking(service.place / "relay", source(node.url("%2F"), "fairlead", format="oslo")) as relay:
         until(lambda: len(numbers(relay)) >= 60, lambda: f"they are taken: {states(relay.api)}")
