@@ -9,25 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from typing import TYPE_CHECKING
 
 from fairlead.core.answer import AnswerDocument
 from fairlead.core.failover import Failover, Switch
 from fairlead.core.subscription import Subscription
 from fairlead.core.target_health import Transport
-from fairlead.core.window import Sent
+from fairlead.engine.sending.channel_publisher import ChannelPublisher
 from fairlead.engine.sending.links import Links
-from fairlead.engine.sending.parcels import with_skips
 from fairlead.engine.sending.views import RouteView
-from fairlead.errors import Fenced, LeaseLost, StoreBusy, StoreError, StoreFailed, StoreFull
-from fairlead.ports import Answer, Delivery, Parcel, Published
+from fairlead.errors import Fenced, LeaseLost, StoreBusy, StoreFailed, StoreFull
+from fairlead.ports import Answer
 
 if TYPE_CHECKING:
     from fairlead.engine.sending.owner import Owner
-
-AT_ONCE = 32
-"""So many events are published before others have their turn."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,10 +43,9 @@ class ChannelRoute:
         self._owner = owner
         self._links = links
         self._switching = False
-        self._busy = False
+        self.publisher = ChannelPublisher(owner, links, self._unpublished)
         self._draining = False  # a receiver without the chain gets nothing new before the old has ended
         self._replaced = False
-        self._asked_at = float("-inf")
         self._heard_at = owner.works.clock.monotonic()
         self.failover = self._new_failover(owner.subscription, owner.fence.target)
 
@@ -77,7 +71,7 @@ class ChannelRoute:
     @property
     def may_send(self) -> bool:
         """Whether events may go out at this moment."""
-        if self._is_off_course or self._switching or self._draining or self._busy:
+        if self._is_off_course or self._switching or self._draining or self.publisher.busy:
             return False
         return self.failover.may_send
 
@@ -121,7 +115,7 @@ class ChannelRoute:
                 failover.link(place, health.up, health.detail, now)
         self._look(now)
         for place in failover.probes_due(now):
-            self._probe(place)
+            self.publisher.probe(place)
         if failover.wants_depth:
             owner.keep(asyncio.get_running_loop().create_task(self._look_into_queue()))
         lanes = owner.lanes
@@ -164,83 +158,17 @@ class ChannelRoute:
 
     # -- the hands -----------------------------------------------------------------------------------------
 
-    def publish(self, now: float) -> int:
-        """Publish what may be published, at most `AT_ONCE` events; how many."""
-        owner = self._owner
-        target = owner.fence.target
-        link, lanes = self._links.get(target), owner.lanes
-        published = 0
-        while link is not None and published < AT_ONCE and owner.may_send:
-            sent = lanes.next_to_publish(now)
-            if sent is None:
-                break
-            published += 1
-            delivery = self._delivery(sent)
-            if sent.prev == 0 and sent.entry.key in owner.skipped_keys:
-                self._busy = True
-                owner.keep(asyncio.get_running_loop().create_task(self._publish_with_skips(sent, delivery)))
-            else:
-                link.publish(delivery, partial(self._published, sent))
-        return published
-
-    def _delivery(self, sent: Sent) -> Delivery:
-        owner = self._owner
-        return Delivery(
-            owner.subscription,
-            owner.subscription.targets[owner.fence.target],
-            owner.fence,
-            owner.lanes.floor(),
-            (Parcel(sent.entry, sent.prev),),
-            seq=sent.seq,
-        )
-
-    async def _publish_with_skips(self, sent: Sent, delivery: Delivery) -> None:
-        """As `publish`, for an event before which some were skipped: the store says which."""
-        owner = self._owner
-        try:
-            parcels = await with_skips(owner, delivery.parcels)
-            delivery = Delivery(
-                delivery.subscription, delivery.target, delivery.fence, delivery.floor, parcels, seq=sent.seq
-            )
-        except StoreError as failure:
-            _log.error("skips cannot be read", extra={"channel": owner.channel, "detail": str(failure)})
-        finally:
-            self._busy = False
-        link = self._links.get(owner.fence.target)
-        if link is not None and delivery.fence == owner.fence:  # answered for or not: `flseq` has no gap
-            link.publish(delivery, partial(self._published, sent))
-        owner.wake()
-
-    def _published(self, sent: Sent, result: Published) -> None:
-        window = self._owner.lanes.bus.window
-        if result.kind == "confirmed":
-            window.confirm(sent)
-        elif window.is_present(sent):
-            self.failover.trouble(result.detail, self._owner.works.clock.monotonic())
-            self.steer()
-
-    def ask(self) -> None:
-        """Ask for an answer in the present epoch over the bus in use, unless one is due anyway."""
-        works = self._owner.works
-        now, gap_seconds = works.clock.monotonic(), works.settings.slow_after_seconds
-        if not len(self._owner.lanes.bus.window) and now >= self._asked_at + gap_seconds:
-            self._asked_at = now
-            self._probe(self.failover.target)
-
-    def _probe(self, place: int) -> None:
-        """Ask for an answer with an empty delivery of the present epoch."""
-        owner, link = self._owner, self._links.get(place)
-        if link is not None:
-            subscription = owner.subscription
-            target = subscription.targets[place]
-            link.publish(Delivery(subscription, target, owner.fence, owner.lanes.floor(), ()), _unheard)
-
     def landed(self, answer: Answer) -> None:
         """Something in flight has ended: a drain may be over, the breaker open, a confirm missing."""
         if self.failover.on_bus and answer.outcomes and answer.outcomes[0].kind == "unavailable":
             self.failover.trouble(answer.outcomes[0].detail, self._owner.works.clock.monotonic())
         if self._draining or self.failover.state != "rest" or self._owner.lanes.breaker.is_open:
             self.steer()
+
+    def _unpublished(self, detail: str) -> None:
+        """The broker did not take an event."""
+        self.failover.trouble(detail, self._owner.works.clock.monotonic())
+        self.steer()
 
     async def _look_into_queue(self) -> None:
         failover = self.failover
@@ -294,7 +222,3 @@ class ChannelRoute:
             works.telemetry.switches.value += 1
             extra = {"channel": owner.channel, "target": switch.target, "reason": switch.reason}
             _log.warning("a channel goes on over another target", extra=extra)
-
-
-def _unheard(result: Published) -> None:
-    """What the broker says of a probe shows nothing: wanted is a receiver's answer."""

@@ -19,7 +19,8 @@ from fairlead.core.outcome import Outcome
 from fairlead.core.queues import Run
 from fairlead.core.settling import Verdict
 from fairlead.core.subscription import Subscription
-from fairlead.engine.sending.channel_route import AT_ONCE, ChannelRoute, needs_route
+from fairlead.engine.sending.channel_publisher import AT_ONCE
+from fairlead.engine.sending.channel_route import ChannelRoute, needs_route
 from fairlead.engine.sending.confirming import confirmed
 from fairlead.engine.sending.links import Links
 from fairlead.engine.sending.owner import Owner
@@ -141,7 +142,7 @@ class Subscriber:
         if not owner.may_send:
             return False
         if owner.route is not None and owner.route.publishes:
-            published = owner.route.publish(now)
+            published = owner.route.publisher.publish(now)
             self._spend(published, now)
             if published == AT_ONCE:
                 self.wake()  # others have their turn first
@@ -243,7 +244,7 @@ class Subscriber:
         subscription, fence, lanes = self.subscription, owner.fence, owner.lanes
         target = subscription.targets[fence.target]
         if owner.route is not None and owner.route.publishes:
-            owner.route.ask()
+            owner.route.publisher.ask()
             return
         answer = await self._send(Delivery(subscription, target, fence, lanes.floor(), ()))
         owner.landed((), answer, lanes, fence)

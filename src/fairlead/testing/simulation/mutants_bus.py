@@ -25,7 +25,7 @@ from fairlead.core.stamps import FenceStamps
 from fairlead.core.window import Sent, Window
 from fairlead.engine.commands import answers
 from fairlead.engine.sending import subscriber
-from fairlead.engine.sending.channel_route import ChannelRoute
+from fairlead.engine.sending.channel_publisher import ChannelPublisher
 from fairlead.engine.sending.owner import Owner
 from fairlead.errors import FairleadError
 from fairlead.ports import Answer, Published
@@ -52,21 +52,25 @@ def _settle(owner: Owner, sent: Sent) -> None:
 def confirm() -> Patch:
     """The broker's confirm settles."""
 
-    def published(original: Callable[..., None], route: ChannelRoute, sent: Sent, result: Published) -> None:
-        original(route, sent, result)
-        if result.kind == "confirmed" and route._owner.lanes.bus.window.is_present(sent):
-            _settle(route._owner, sent)
+    def published(
+        original: Callable[..., None], made: ChannelPublisher, sent: Sent, result: Published
+    ) -> None:
+        original(made, sent, result)
+        if result.kind == "confirmed" and made._owner.lanes.bus.window.is_present(sent):
+            _settle(made._owner, sent)
 
-    return around(ChannelRoute, "_published", published)
+    return around(ChannelPublisher, "_published", published)
 
 
 def settle_set() -> Patch:
     """A confirm settles as long as no answer has come: so it seems that none will."""
     heard: WeakSet[Owner] = WeakSet()
 
-    def published(original: Callable[..., None], route: ChannelRoute, sent: Sent, result: Published) -> None:
-        original(route, sent, result)
-        owner = route._owner
+    def published(
+        original: Callable[..., None], made: ChannelPublisher, sent: Sent, result: Published
+    ) -> None:
+        original(made, sent, result)
+        owner = made._owner
         if result.kind == "confirmed" and owner not in heard and owner.lanes.bus.window.is_present(sent):
             _settle(owner, sent)
 
@@ -74,7 +78,7 @@ def settle_set() -> Patch:
         heard.add(owner)
         return original(owner, answer)
 
-    return around(ChannelRoute, "_published", published) + around(Owner, "answered", answered)
+    return around(ChannelPublisher, "_published", published) + around(Owner, "answered", answered)
 
 
 def cumack() -> Patch:
