@@ -221,7 +221,7 @@ def test_attempts_come_newest_first_and_can_be_chosen(tmp_path: Path) -> None:
     play(scene())
 
 
-def test_channels_are_listed_whole(tmp_path: Path) -> None:
+def test_channels_are_listed_by_partition_in_pages_like_every_list(tmp_path: Path) -> None:
     async def scene() -> None:
         async with failing(tmp_path, HELD, keys=0) as (api, _):
             page = (await api.get(f"{AT}/channels")).json
@@ -232,6 +232,10 @@ def test_channels_are_listed_whole(tmp_path: Path) -> None:
                 "switches", "unanswered", "at_broker",
             }  # fmt: skip
             assert {(one["transport"], one["state"]) for one in page["items"]} == {("http", "rest")}
+            first = (await api.get(f"{AT}/channels", limit=5)).json
+            rest = (await api.get(f"{AT}/channels", limit=5, after=first["next"])).json
+            assert first["items"] + rest["items"] == page["items"]
+            assert rest["next"] is None
 
     play(scene())
 

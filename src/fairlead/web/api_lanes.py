@@ -79,9 +79,12 @@ class LanesApi:
         return page_response(page)
 
     async def channels(self, request: Request) -> Response:
-        """Every channel, by partition, on one page: there are as many as partitions."""
-        request.query()
-        return page_response(await self._queries.channels(request.principal, request.params["id"]))
+        """Every channel, by partition."""
+        query = request.query("limit", "after")
+        page = await self._queries.channels(
+            request.principal, request.params["id"], limit=query.limit, after=query.after
+        )
+        return page_response(page)
 
     async def retry(self, request: Request) -> Response:
         """Try heads now."""

@@ -144,7 +144,10 @@ CALLS: tuple[Call, ...] = (
         (e.NotFound,),
         query={"key": ANY_TEXT, "outcome": OUTCOME, "partition": COUNT, "position": COUNT, **LIMIT},
     ),
-    Call("GET", f"{SUB}/channels", "Every channel", {200: page(ref("Channel"))}, (e.NotFound,)),
+    Call(
+        "GET", f"{SUB}/channels", "Every channel", {200: page(ref("Channel"))}, (e.NotFound,),
+        query=LIMIT,
+    ),
     Call(
         "POST", f"{SUB}/acks", "Answers to bus deliveries, signed by the receiver", {204: None},
         (*REQUEST, e.Unauthenticated),

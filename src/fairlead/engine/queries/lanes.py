@@ -118,16 +118,21 @@ class LaneQueries:
         ]
         return Page(items, to_cursor(rows[limit - 1][0]) if len(rows) > limit else None)
 
-    async def channels(self, principal: Principal, id: str) -> Page[Item]:
+    async def channels(
+        self, principal: Principal, id: str, *, limit: int = 100, after: str | None = None
+    ) -> Page[Item]:
         """Every channel of a subscription, by partition."""
         subscription = await self._find(principal, id)
+        last = from_cursor(after, Number)
+        partitions = range(0 if last is None else last + 1, self._store.log.partitions)
         views = {view.channel.partition: view for view in self._dispatcher.views(id)}
         items = []
-        for partition in range(self._store.log.partitions):
+        for partition in partitions[:limit]:
             state = await self._state(ChannelId(id, partition))
             at_broker = await self._dispatcher.at_broker(id, partition)
             items.append(_channel(subscription, state, views.get(partition), at_broker))
-        return Page(items)
+        more = len(partitions) > limit
+        return Page(items, to_cursor(partitions[limit - 1]) if more else None)
 
     async def _find(self, principal: Principal, id: str) -> Subscription:
         require(principal, "read", "operate", subscription=id)
