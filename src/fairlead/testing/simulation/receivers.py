@@ -155,12 +155,17 @@ class SplittingReceiver(LibraryReceiver):
 
 
 class OutsideReceiver:
-    """`ext`: one event at a time, in steps, so that deliveries of many processes overlap."""
+    """`ext`: one event at a time, in steps, so that deliveries of many processes overlap.
+
+    Attributes:
+        breathe_seconds: how long the next step takes.
+    """
 
     def __init__(self, handler: Handler, inbox: SimulatedInbox) -> None:
         self.temper = handler.temper
         self._handler = handler
         self._inbox = inbox
+        self.breathe_seconds: Callable[[], float] = lambda: handler.random.random() * 0.3
 
     async def serve(self, content_type: str, body: bytes) -> HttpAnswer | None:
         if (closed := front_door(self.temper)) is not None:
@@ -219,7 +224,7 @@ class OutsideReceiver:
         return self._inbox.begin(channel, key, snapshot)
 
     async def _breathe(self) -> None:
-        await asyncio.sleep(self._handler.random.random() * 0.3)
+        await asyncio.sleep(self.breathe_seconds())
 
 
 class PlainReceiver:

@@ -9,10 +9,12 @@ from functools import partial
 
 from fairlead.core.subscription import Start
 from fairlead.drivers.amqp_message import Message
+from fairlead.drivers.http_message import HttpAnswer
 from fairlead.stores.sqlite.queries import queries
 from fairlead.testing.simulation.broker import FINE
 from fairlead.testing.simulation.bus import queue_name
 from fairlead.testing.simulation.operators import NAME
+from fairlead.testing.simulation.receivers import OutsideReceiver
 from fairlead.testing.simulation.scenarios import (
     KEY,
     FilterGrowsBehindAZombie,
@@ -105,10 +107,41 @@ class HoldFarBeyondALostMessage(Scenario):
         await self.serve()
 
 
+class FloorRisesBehindASlowHandler(Scenario):
+    """A handler ends long after its event was skipped, and the inbox was pruned meanwhile (`floor_back`)."""
+
+    def __init__(self) -> None:
+        super().__init__("ext")
+        self.configuration = replace(self.configuration, attempts=1)
+        self._serve = self.network.serve
+        self._copies: list[tuple[str, bytes]] = []
+
+    async def tell(self) -> None:
+        assert isinstance(self.receiver, OutsideReceiver)
+        slow = [0.0, 1.7]
+        self.receiver.breathe_seconds = lambda: slow.pop(0) if slow else 0.0
+        self.network.serve = self._keep
+        await self.serve()
+        await self.operators.subscribe(Start("beginning"), 3)
+        await self.publish(self.relay, 1)
+        await self.until(lambda: self.rows("SELECT 1 FROM skip"))
+        for subject in ("k1", "k1", "k2", "k3"):
+            await self.publish(self.relay, 1, subject=subject)
+            await self.pause(0.1)
+        await self.pause(1.0)
+        for content_type, body in self._copies:
+            await self._serve(content_type, body)
+
+    async def _keep(self, content_type: str, body: bytes) -> HttpAnswer | None:
+        self._copies.append((content_type, body))
+        return await self._serve(content_type, body)
+
+
 BUS_SCENARIOS: dict[str, Callable[[], World]] = {
     "another_p": AnotherNumberOfPartitions,
     "failed": EventFailsForLong,
     "skip_named_bus": partial(SkipOfWhatIsNotThere, "all-skip"),
     "scan_keep_bus": HoldFarBeyondALostMessage,
+    "floor_back": FloorRisesBehindASlowHandler,
     "filter_ack_bus": partial(FilterGrowsBehindAZombie, "bus-filters"),
 }
