@@ -434,6 +434,17 @@ def test_the_only_lane_opens_the_breaker_alone_and_one_of_several_does_not() -> 
     assert not beside.lanes.breaker.is_open
 
 
+def test_behind_one_lane_that_fails_for_ever_the_next_one_is_found() -> None:
+    made = world("a", replace(LAZY, retry=replace(STEADY, factor=1.0)), failures=1)
+    failed(made, "a")
+    assert made.lanes.breaker.is_open
+    for key in "aabcd":
+        made.append(key)
+    made.read()
+    assert made.lanes.breaker.is_open
+    assert list(made.lanes.queues.open) == [4], "b is there to be probed, and the breaker is still open"
+
+
 # -- what is stored --------------------------------------------------------------------------------------
 
 

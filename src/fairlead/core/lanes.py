@@ -90,8 +90,13 @@ class Lanes:
 
     @property
     def wants_more(self) -> bool:
-        """Whether the log is to be read on: read-ahead is bounded, and an open breaker stops it."""
-        return self.cursor < self.scan_pos or (not self.breaker.is_open and self._has_room)
+        """Whether the log is to be read on: read-ahead is bounded, and an open breaker stops it.
+
+        But not before there are two lanes to probe: one that fails for ever must not hide the others.
+        """
+        if self.cursor < self.scan_pos:
+            return True
+        return self._has_room and not (self.breaker.is_open and self._settling.has_several)
 
     @property
     def room(self) -> int:

@@ -155,6 +155,14 @@ class Settling:
                     self._holds.wake(held, now)
             self._breaker.tripped.clear()
 
+    @property
+    def has_several(self) -> bool:
+        """Whether there is more than one lane, with a hold or without."""
+        queues, holds = self._queues, self._holds
+        if len(queues) > 1 or len(holds) > 1:
+            return True
+        return len(queues) == 1 and any(held.key not in queues for held in holds)
+
     def _is_only_lane(self, key: str) -> bool:
         others = len(self._queues) - (key in self._queues) + len(self._holds) - (key in self._holds)
         return not others
