@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fairlead.sdk.outbox_records import Receipt
     from fairlead.sdk.publisher import Publisher
     from fairlead.sdk.receiver import Receiver
-    from fairlead.sdk.sqlite_inbox import SqliteTransaction
+    from fairlead.sdk.sqlite_transaction import SqliteTransaction
 
 _HOMES = {
     "Event": "fairlead.core.event",
@@ -34,7 +34,7 @@ _HOMES = {
     "Receiver": "fairlead.sdk.receiver",
     "Reject": "fairlead.errors",
     "Relay": "fairlead.embedded",
-    "SqliteTransaction": "fairlead.sdk.sqlite_inbox",
+    "SqliteTransaction": "fairlead.sdk.sqlite_transaction",
     "Transaction": "fairlead.sdk.inbox",
 }
 

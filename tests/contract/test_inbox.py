@@ -8,13 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
-from fairlead.errors import InboxBusy, LockLost, StoreForeign, StoreNewer
+from fairlead.errors import InboxBusy, InboxError, LockLost, StoreForeign, StoreNewer
 from fairlead.sdk.inbox import Inbox
 from fairlead.sdk.sqlite_inbox import SqliteInbox, SqliteTransaction
 from fairlead.testing.inbox_contract import CHANNEL, InboxContract, begin_patiently, read, store
@@ -188,6 +189,126 @@ def test_the_lock_of_a_slow_handler_is_renewed(tmp_path: Path) -> None:
                 renewed.set()
         slow.record(Memory(1, 1, applied=4))
         slow.commit()
+
+
+# -- handlers that write, several in one transaction --------------------------------------------------------
+
+
+def begin_together(inbox: SqliteInbox, *keys: str) -> list[SqliteTransaction]:
+    """Begun together, with a table of the handlers' own."""
+    begin_writing(inbox, "table", 0).commit()
+    begun = inbox.begin_all([(CHANNEL, key) for key in keys])
+    transactions = [one for one in begun if isinstance(one, SqliteTransaction)]
+    for n, one in enumerate(transactions, 1):
+        one.record(Memory(1, 1, applied=n))
+    return transactions
+
+
+def write(inbox: SqliteInbox, transaction: SqliteTransaction, n: int) -> None:
+    transaction.execute("INSERT INTO mine VALUES (?)", (n,))
+    inbox.handled(transaction)
+
+
+def state(inbox: SqliteInbox) -> tuple[list[int], dict[str, int]]:
+    """What handlers wrote, and what is applied."""
+    with closing(sqlite3.connect(inbox.path)) as file:
+        mine = [n for (n,) in file.execute("SELECT n FROM mine WHERE n > 0 ORDER BY n")]
+        applied = dict(file.execute("SELECT key, pos FROM fairlead_applied"))
+    return mine, applied
+
+
+def test_handlers_that_write_share_one_commit(tmp_path: Path) -> None:
+    with inbox_at(tmp_path) as inbox:
+        one, two, three = begin_together(inbox, "k", "l", "m")
+        write(inbox, one, 1)
+        inbox.handled(two)  # wrote nothing
+        write(inbox, three, 3)
+        assert state(inbox) == ([], {})
+        assert inbox.commit_all([one, two, three]) == [None] * 3
+        assert state(inbox) == ([1, 3], {"k": 1, "l": 2, "m": 3})
+        store(inbox, "k", Memory(1, 1, applied=9))  # the file and the keys are free
+
+
+def test_a_handler_that_fails_takes_back_its_own_writes_only(tmp_path: Path) -> None:
+    with inbox_at(tmp_path) as inbox:
+        one, two, three = begin_together(inbox, "k", "l", "m")
+        write(inbox, one, 1)
+        two.execute("INSERT INTO mine VALUES (2)")
+        two.rollback()
+        write(inbox, three, 3)
+        assert inbox.commit_all([one, three]) == [None, None]
+        assert state(inbox) == ([1, 3], {"k": 1, "m": 3})
+        store(inbox, "l", Memory(1, 1, applied=9))
+
+
+def test_if_only_failing_handlers_wrote_the_file_is_free_at_once(tmp_path: Path) -> None:
+    with inbox_at(tmp_path) as inbox:
+        one, two = begin_together(inbox, "k", "l")
+        one.execute("INSERT INTO mine VALUES (1)")
+        one.rollback()
+        store(inbox, "k", Memory(1, 1, applied=9))
+        assert inbox.commit_all([two]) == [None]
+        assert state(inbox) == ([], {"k": 9, "l": 2})
+
+
+def test_a_handler_that_ends_the_transaction_takes_the_others_back_to_be_applied_again(
+    tmp_path: Path,
+) -> None:
+    with inbox_at(tmp_path) as inbox:
+        one, two = begin_together(inbox, "k", "l")
+        write(inbox, one, 1)
+        two.execute("ROLLBACK")
+        with pytest.raises(RuntimeError, match="only the receiver may"):
+            inbox.handled(two)
+        (error,) = inbox.commit_all([one])
+        assert isinstance(error, InboxError)
+        assert state(inbox) == ([], {})
+        store(inbox, "k", Memory(1, 1, applied=9))
+        store(inbox, "l", Memory(1, 1, applied=9))
+
+
+def test_what_was_handled_and_is_rolled_back_takes_the_others_back_too(tmp_path: Path) -> None:
+    with inbox_at(tmp_path) as inbox:
+        one, two = begin_together(inbox, "k", "l")
+        write(inbox, one, 1)
+        write(inbox, two, 2)
+        two.rollback()
+        (error,) = inbox.commit_all([one])
+        assert isinstance(error, InboxError)
+        assert state(inbox) == ([], {})
+
+
+def test_a_part_may_be_stored_while_the_next_handler_has_not_written_yet(tmp_path: Path) -> None:
+    with inbox_at(tmp_path) as inbox:
+        one, two = begin_together(inbox, "k", "l")
+        write(inbox, one, 1)
+        assert inbox.commit_all([one]) == [None]
+        write(inbox, two, 2)
+        assert inbox.commit_all([two]) == [None]
+        assert state(inbox) == ([1, 2], {"k": 1, "l": 2})
+
+
+def test_what_another_part_has_stored_already_is_stored(tmp_path: Path) -> None:
+    with inbox_at(tmp_path) as inbox:
+        one, two = begin_together(inbox, "k", "l")
+        write(inbox, one, 1)
+        write(inbox, two, 2)
+        assert inbox.commit_all([two]) == [None]
+        assert inbox.commit_all([one]) == [None]
+        assert state(inbox) == ([1, 2], {"k": 1, "l": 2})
+
+
+def test_a_lock_that_was_taken_over_is_lost_alone(tmp_path: Path) -> None:
+    with inbox_at(tmp_path) as inbox:
+        one, two = begin_together(inbox, "k", "l")
+        with closing(sqlite3.connect(inbox.path)) as file, file:
+            file.execute("UPDATE fairlead_claim SET owner = 'another' WHERE key = 'k'")
+        with pytest.raises(LockLost):
+            one.execute("INSERT INTO mine VALUES (1)")
+        one.rollback()
+        write(inbox, two, 2)
+        assert inbox.commit_all([two]) == [None]
+        assert state(inbox) == ([2], {"l": 2})
 
 
 def test_an_inbox_may_live_in_a_database_of_ones_own(tmp_path: Path) -> None:

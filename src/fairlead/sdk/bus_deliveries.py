@@ -18,13 +18,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fairlead.core.answer import AnswerDocument, Stale
+from fairlead.core.answer import Stale
 from fairlead.core.channel import ChannelId
 from fairlead.core.event import Event
 from fairlead.core.signature import ID, SIGNATURE, TIMESTAMP, Signer, verify
 from fairlead.core.stamps import FenceStamps, Stamps, read_fence
 from fairlead.errors import Problem, TooLarge, UnsupportedMediaType
-from fairlead.sdk.applying import Applier
+from fairlead.sdk.applying import Applier, Outcome
 from fairlead.sdk.deliveries import FENCE, STRUCTURED, media_type_of, read_structured
 from fairlead.sdk.reply import JSON
 
@@ -124,7 +124,7 @@ class BusDeliveries:
                 "secrets holds a whpk_, which cannot sign answers; on a bus give answer_secret too: "
                 "the subscription's config.answer_secret"
             )
-        self._applier = applier
+        self.applier = applier
         self._secrets, self._answer_secret = tuple(secrets), answer_secret
         self._max_body_bytes = max_body_bytes
         self._clock = clock
@@ -159,7 +159,13 @@ class BusDeliveries:
         Raises:
             InboxError: the inbox cannot serve now; nothing was stored, nothing is to be settled yet.
         """
-        outcome = self._outcome(delivery)
+        event, stamps = delivery.event, delivery.stamps
+        if event is not None and isinstance(stamps, Stamps):
+            return self.answer(delivery, self.applier.apply(event, stamps))
+        return self.answer(delivery, self.applier.fence(stamps))
+
+    def answer(self, delivery: BusDelivery, outcome: Outcome) -> BusAnswer | None:
+        """The answer that says what came of a delivery, or None if it is stale."""
         channel = delivery.stamps.channel
         if isinstance(outcome, Stale):
             extra = {"subscription": channel.subscription, "partition": channel.partition, "id": delivery.id}
@@ -191,11 +197,6 @@ class BusDeliveries:
             raise UnsupportedMediaType(f"content-type {media_type!r}: on a bus come single events and fences")
         answers = secret if secret.startswith("whsec_") else self._answer_secret
         return BusDelivery(headers[ID].strip(), stamps, event, message.reply_to, answers)
-
-    def _outcome(self, delivery: BusDelivery) -> AnswerDocument | Stale:
-        if delivery.event is not None and isinstance(delivery.stamps, Stamps):
-            return self._applier.apply(delivery.event, delivery.stamps)
-        return self._applier.fence(delivery.stamps)
 
     def _watch(self, stamps: Stamps) -> None:
         """Rule 2: a jump of `seq` says early that the bus has lost something; the chain needs no hint."""

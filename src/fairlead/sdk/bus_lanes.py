@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Applying a queue's deliveries: one at a time per lane, different lanes at once, in worker threads."""
+"""Applying a queue's deliveries: one at a time per lane, different lanes at once, in worker threads.
+
+While handlers are quick a few threads carry bundles of deliveries, with one commit each; where they are slow
+each has a thread of its own, up to `concurrency`.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +12,20 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
+from functools import partial
 from queue import SimpleQueue
-from typing import Any, NamedTuple
 
-from fairlead.errors import InboxError
-from fairlead.sdk.bus_deliveries import BusAnswer, BusDelivery
+from fairlead.errors import InboxBusy
+from fairlead.sdk.bus_bundle import Again, Bundle, Job, Over, Result
+from fairlead.sdk.bus_deliveries import BusAnswer, BusDeliveries
 
 log = logging.getLogger("fairlead.receiver")
 
+BUNDLE_SECONDS = 0.002  # how long the handlers of one are to take together
+SLOW_SECONDS = 0.05  # when a bundle is parted
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
+PATIENT_TRIES = 5  # with a key that another process or REST has
 
-
-class Job(NamedTuple):
-    """One delivery under way.
-
-    Attributes:
-        ticket: the consumer's own, for its acknowledgement.
-    """
-
-    delivery: BusDelivery
-    ticket: Any
-
-
-Apply = Callable[[BusDelivery], BusAnswer | None]
 Applied = Callable[[Job, BusAnswer | None], None]
 
 
@@ -41,23 +36,28 @@ class BusLanes:
     nothing of its lane overtakes it, and the broker's prefetch bounds what waits behind it.
 
     Args:
-        apply: runs in a worker thread; raises InboxError where nothing was decided.
         applied: called on the loop, with the answer, when a job is done with.
-        concurrency: lanes at once.
+        concurrency: handlers at once.
     """
 
-    def __init__(self, apply: Apply, applied: Applied, *, concurrency: int) -> None:
-        self._apply, self._applied = apply, applied
+    def __init__(self, deliveries: BusDeliveries, applied: Applied, *, concurrency: int) -> None:
+        self._deliveries, self._applied = deliveries, applied
         self._loop = asyncio.get_running_loop()
-        self._lanes: dict[Hashable, deque[Job]] = {}  # behind the one that runs or waits for a thread
-        self._work: SimpleQueue[Job | None] = SimpleQueue()
-        self._done: deque[tuple[Job, BusAnswer | None, bool]] = deque()
-        self._told = False
-        self._ending = threading.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._lanes: dict[Hashable, deque[Job]] = {}  # behind the one that is ready, under way or paused
+        self._ready: deque[Job] = deque()
+        self._under_way: set[Hashable] = set()  # lanes
+        self._active: dict[Bundle, float] = {}  # since when, loop time
+        self._quick: set[Bundle] = set()  # those that have not taken long
+        self._size, self._most = 1, deliveries.applier.most_at_once
+        self._era = 0
+        self._planned = self._ending = False
+        self._watch: asyncio.TimerHandle | None = None
+        self._idle = concurrency
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._run, name=f"fairlead-bus-{number}", daemon=True)
+            threading.Thread(target=self._serve, name=f"fairlead-bus-{number}", daemon=True)
             for number in range(concurrency)
         ]
         for thread in self._threads:
@@ -65,24 +65,30 @@ class BusLanes:
 
     def add(self, job: Job) -> None:
         """Apply it when what came before it in its lane is done with."""
-        behind = self._lanes.get(job.delivery.lane)
+        lane = job.delivery.lane
+        behind = self._lanes.get(lane)
         if behind is not None:
             behind.append(job)
             return
-        self._lanes[job.delivery.lane] = deque()
-        self._idle.clear()
-        self._work.put(job)
+        self._lanes[lane] = deque()
+        self._ready.append(job)
+        self._plan()
 
     def forget(self) -> None:
-        """Drop what has not begun: the broker will deliver it again, to us or to another."""
-        for behind in self._lanes.values():
-            behind.clear()
+        """Drop what is not under way: the broker will deliver it again, to us or to another."""
+        self._era += 1
+        self._lanes = {lane: deque() for lane in self._lanes if lane in self._under_way}
+        self._ready.clear()
 
     async def close(self) -> None:
-        """Finish what has begun, and no more; whoever waits for the inbox gives up. Idempotent."""
-        self._ending.set()
+        """Finish the handlers that run, and no more. Idempotent."""
+        self._ending = True
         self.forget()
-        await self._idle.wait()
+        for bundle in self._active:
+            bundle.end()
+        await self._quiet.wait()
+        if self._watch is not None:
+            self._watch.cancel()
         for _ in self._threads:
             self._work.put(None)
         await asyncio.to_thread(self._join)
@@ -91,47 +97,102 @@ class BusLanes:
         for thread in self._threads:
             thread.join()
 
-    # -- in a worker's thread ------------------------------------------------------------------------------
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
 
-    def _run(self) -> None:
-        while (job := self._work.get()) is not None:
-            answer: BusAnswer | None = None
-            over = True
-            try:
-                answer = self._patiently(job)
-            except InboxError:
-                over = False  # only at the end: it comes again
-            except Exception:  # a defect of ours or of an inbox: the queue goes on, and the relay sends again
-                log.exception("A delivery could not be applied", extra={"id": job.delivery.id})
-            self._done.append((job, answer, over))
-            if not self._told:
-                self._told = True
-                self._loop.call_soon_threadsafe(self._take)
+    # -- bundles -------------------------------------------------------------------------------------------
 
-    def _patiently(self, job: Job) -> BusAnswer | None:
-        pause_seconds = FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return self._apply(job.delivery)
-            except InboxError as error:
-                extra = {"id": job.delivery.id, "error": str(error)}
-                log.warning("The inbox cannot take a delivery now; it is tried again", extra=extra)
-                if self._ending.wait(pause_seconds):
-                    raise
-            pause_seconds = min(LONGEST_PAUSE_SECONDS, pause_seconds * 2)
+    def _plan(self) -> None:
+        if not self._planned:
+            self._planned = True
+            self._loop.call_soon(self._dispatch)
 
-    # -- on the loop ---------------------------------------------------------------------------------------
+    def _dispatch(self) -> None:
+        """Two bundles at once keep the disk and the handlers busy; more only if they are full."""
+        self._planned = False
+        while self._ready and self._idle and (len(self._quick) < 2 or len(self._ready) >= self._size):
+            jobs = [self._ready.popleft() for _ in range(min(self._size, len(self._ready)))]
+            self._under_way.update(job.delivery.lane for job in jobs)
+            bundle = Bundle(self._deliveries, jobs)
+            self._active[bundle] = self._loop.time()
+            self._quick.add(bundle)
+            self._quiet.clear()
+            self._give(partial(self._run, bundle))
+        if self._active and self._watch is None:
+            self._watch = self._loop.call_later(SLOW_SECONDS, self._look)
 
-    def _take(self) -> None:
-        self._told = False  # before the look: what comes after it is told again
-        while self._done:
-            job, answer, over = self._done.popleft()
-            behind = self._lanes[job.delivery.lane]
-            if behind:
-                self._work.put(behind.popleft())
-            else:
-                del self._lanes[job.delivery.lane]
-            if over:
-                self._applied(job, answer)
-        if not self._lanes:
-            self._idle.set()
+    def _give(self, work: Callable[[], None]) -> None:
+        self._idle -= 1
+        self._work.put(work)
+
+    def _run(self, bundle: Bundle) -> None:
+        """In a worker's thread."""
+        self._loop.call_soon_threadsafe(self._on_run, bundle, bundle.run())
+
+    def _part(self, bundle: Bundle) -> None:
+        """In a worker's thread."""
+        self._loop.call_soon_threadsafe(self._on_results, bundle.part())
+
+    def _look(self) -> None:
+        """Part the bundles that take long."""
+        self._watch = None
+        slow = self._loop.time() - SLOW_SECONDS
+        for bundle, since in self._active.items():
+            if since <= slow and bundle in self._quick:
+                self._size = 1
+                self._quick.discard(bundle)
+            if bundle not in self._quick and bundle.partable and self._idle:
+                bundle.partable = False
+                self._give(partial(self._part, bundle))
+        if self._active:
+            self._watch = self._loop.call_later(SLOW_SECONDS, self._look)
+        self._dispatch()
+
+    # -- results -------------------------------------------------------------------------------------------
+
+    def _on_run(self, bundle: Bundle, results: list[Result]) -> None:
+        del self._active[bundle]
+        self._quick.discard(bundle)
+        if bundle.handled:
+            mean = max(bundle.handler_seconds / bundle.handled, 1e-6)
+            self._size = max(1, min(self._most, 2 * self._size, int(BUNDLE_SECONDS / mean)))
+        self._on_results(results)
+
+    def _on_results(self, results: list[Result]) -> None:
+        self._idle += 1
+        for result in results:
+            self._under_way.discard(result.job.delivery.lane)
+            if isinstance(result, Over):
+                self._next_of(result.job)
+                self._applied(result.job, result.answer)
+            elif not self._ending:
+                self._again(result)
+        self._dispatch()
+        if self._idle == len(self._threads) and not self._ready:
+            self._quiet.set()
+
+    def _next_of(self, job: Job) -> None:
+        lane = job.delivery.lane
+        behind = self._lanes.get(lane)
+        if behind:
+            self._ready.append(behind.popleft())
+        elif behind is not None:
+            del self._lanes[lane]
+
+    def _again(self, result: Again) -> None:
+        job, error = result
+        if error is None:
+            self._ready.append(job)
+            return
+        tries = job.tries + 1
+        if tries == PATIENT_TRIES or (tries == 1 and not isinstance(error, InboxBusy)):
+            extra = {"id": job.delivery.id, "error": str(error)}
+            log.warning("The inbox cannot take a delivery now; it is tried again: %s", error, extra=extra)
+        pause_seconds = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (tries - 1))
+        self._loop.call_later(pause_seconds, self._once_more, job._replace(tries=tries), self._era)
+
+    def _once_more(self, job: Job, era: int) -> None:
+        if era == self._era:
+            self._ready.append(job)
+            self._plan()

@@ -9,10 +9,12 @@ unchanged. All processes of a receiver share one inbox.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
+from fairlead.errors import InboxError
 
 
 class Transaction(Protocol):
@@ -74,3 +76,69 @@ def memory_of(transaction: Transaction) -> Memory:
     """What a transaction read, as the pure rules want it."""
     generation, epoch = transaction.fence
     return Memory(generation, epoch, transaction.seq, transaction.floor, transaction.applied)
+
+
+# -- several deliveries at once ----------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Together(Protocol):
+    """What an inbox may add to `Inbox`, to be quick: deliveries of keys that differ, in few transactions.
+
+    A handler of one may fail without the others, and none is stored before `commit_all`.
+    """
+
+    def begin_all(self, wanted: Sequence[tuple[ChannelId, str | None]]) -> list[Transaction | InboxError]:
+        """As `begin` for each, but without waiting for a key that is locked; errors in their places."""
+
+    def handled(self, transaction: Transaction) -> None:
+        """The handler of one of them has ended well, before that of the next begins. Raises as `commit`."""
+
+    def waited_seconds(self, transaction: Transaction) -> float:
+        """How long a handler of one of them has waited for other handlers that write."""
+
+    def commit_all(self, transactions: Sequence[Transaction]) -> list[InboxError | None]:
+        """As `commit` for each; errors in their places."""
+
+
+class OneByOne:
+    """`Together` of any inbox, by its own `begin` and `commit`; for one delivery at a time.
+
+    Of two transactions of such an inbox one may wait for the other.
+    """
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    def begin_all(self, wanted: Sequence[tuple[ChannelId, str | None]]) -> list[Transaction | InboxError]:
+        """See `Together.begin_all`, but that it waits for a key that is locked."""
+        begun: list[Transaction | InboxError] = []
+        for channel, key in wanted:
+            try:
+                begun.append(self._inbox.begin(channel, key))
+            except InboxError as error:
+                begun.append(error)
+        return begun
+
+    def handled(self, transaction: Transaction) -> None:
+        """See `Together.handled`."""
+
+    def waited_seconds(self, transaction: Transaction) -> float:
+        """See `Together.waited_seconds`."""
+        return 0.0
+
+    def commit_all(self, transactions: Sequence[Transaction]) -> list[InboxError | None]:
+        """See `Together.commit_all`."""
+        errors: list[InboxError | None] = []
+        for transaction in transactions:
+            try:
+                transaction.commit()
+                errors.append(None)
+            except InboxError as error:
+                errors.append(error)
+        return errors
+
+
+def together(inbox: Inbox) -> Together:
+    """How to take several deliveries at once with this inbox."""
+    return inbox if isinstance(inbox, Together) else OneByOne(inbox)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
@@ -90,8 +91,27 @@ def owns(connection: Connection, channel: ChannelId, key: str, owner: str) -> bo
     return row is not None and row[0] == owner
 
 
-def check(connection: Connection, channel: ChannelId, key: str | None, owner: str, generation: int) -> None:
+class Place(NamedTuple):
+    """What one delivery has of the file.
+
+    Attributes:
+        owner: of the key's lock row; made up for the delivery.
+    """
+
+    channel: ChannelId
+    key: str | None
+    owner: str
+
+
+def let_go(connection: Connection, place: Place) -> None:
+    """Free the key of a delivery, if it has one."""
+    if place.key is not None:
+        release(connection, place.channel, place.key, place.owner)
+
+
+def check(connection: Connection, place: Place, generation: int) -> None:
     """A delivery still has its lock row, and its generation is not over; else LockLost."""
+    channel, key, owner = place
     _newest(read(connection, channel, None), generation)
     if key is not None and not owns(connection, channel, key, owner):
         raise _lost(key)
@@ -108,8 +128,9 @@ def write(connection: Connection, channel: ChannelId, key: str | None, memory: M
     _put(connection, channel, key, held, memory)
 
 
-def finish(connection: Connection, channel: ChannelId, key: str | None, owner: str, memory: Memory) -> None:
-    """As `write`, and free the key, whose lock row must still be this owner's. Raises as `check`."""
+def finish(connection: Connection, place: Place, memory: Memory) -> None:
+    """As `write`, and free the key, whose lock row must still be its owner's. Raises as `check`."""
+    channel, key, owner = place
     held = read(connection, channel, key)
     _newest(held, memory.generation)
     if key is not None and not release(connection, channel, key, owner):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Literal, TypeVar
@@ -16,6 +16,7 @@ from fairlead.core.channel import ChannelId
 from fairlead.drivers.sqlite_local import Connection, SqliteError, abandon, is_busy, open_local, transaction
 from fairlead.errors import InboxBusy
 from fairlead.sdk import inbox_file
+from fairlead.sdk.inbox_file import Place
 from fairlead.sdk.inbox_group import GroupCommit, Share
 from fairlead.sdk.locks import NamedLocks
 
@@ -115,62 +116,90 @@ class InboxProcess:
     # -- the lock of a key -----------------------------------------------------------------------------
 
     def read(self, channel: ChannelId, key: str | None) -> Memory:
-        """What the file holds, under no lock."""
+        """What the file holds, under no lock. Raises InboxBusy."""
         return self.write(partial(inbox_file.read, channel=channel, key=key), durable=False)
 
-    def take(self, channel: ChannelId, key: str, owner: str) -> Memory:
+    def take(self, place: Place) -> Memory:
         """Take the lock of a key, here and between processes, then read. Raises InboxBusy."""
         deadline = time.monotonic() + self._wait
-        if not self._keys.acquire((channel, key), self._wait):
-            raise InboxBusy(f"{key!r} is still being handled, for longer than {self._wait:g} s")
+        if not self._keys.acquire(place[:2], self._wait):
+            raise InboxBusy(f"{place.key!r} is still being handled, for longer than {self._wait:g} s")
         try:
-            memory = self._claim(channel, key, owner, deadline)
+            memory = self._claim(place, deadline)
         except BaseException:
-            self._keys.release((channel, key))
+            self._keys.release(place[:2])
             raise
-        self._keep(owner)
+        self._keep([place.owner])
         return memory
 
-    def _claim(self, channel: ChannelId, key: str, owner: str, deadline: float) -> Memory:
+    def _claim(self, place: Place, deadline: float) -> Memory:
         pause = 0.005
         while True:
-            memory = self.write(partial(self._try, channel=channel, key=key, owner=owner), durable=False)
+            (memory,) = self.write(partial(self._try, places=[place]), durable=False)
             if memory is not None:
                 return memory
             if time.monotonic() > deadline:
                 raise InboxBusy(
-                    f"{key!r} is being handled by another process, for longer than {self._wait:g} s"
+                    f"{place.key!r} is being handled by another process, for longer than {self._wait:g} s"
                 )
             time.sleep(pause)
             pause = min(0.1, pause * 2)
 
-    def _try(self, connection: Connection, channel: ChannelId, key: str, owner: str) -> Memory | None:
-        taken = inbox_file.claim(connection, channel, key, owner, now=time.time(), lease_seconds=self._lease)
-        return inbox_file.read(connection, channel, key) if taken else None
+    def take_all(self, places: Sequence[Place]) -> list[Memory | InboxBusy]:
+        """As `take` for each, without waiting for a key that is locked. Raises as `write`."""
+        free = [place for place in places if place.key is None or self._keys.acquire(place[:2], 0)]
+        try:
+            read = self.write(partial(self._try, places=free), durable=False)
+        except BaseException:
+            self._give_back(free)
+            raise
+        memories = {place: memory for place, memory in zip(free, read, strict=True) if memory is not None}
+        self._give_back(place for place in free if place not in memories)
+        self._keep([place.owner for place in memories if place.key is not None])
+        return [memories.get(place) or InboxBusy(f"{place.key!r} is being handled") for place in places]
 
-    def let_go(self, channel: ChannelId, key: str, owner: str, *, released: bool) -> None:
+    def _try(self, connection: Connection, places: Sequence[Place]) -> list[Memory | None]:
+        now, read = time.time(), inbox_file.read
+        return [
+            read(connection, channel, key)
+            if key is None
+            or inbox_file.claim(connection, channel, key, owner, now=now, lease_seconds=self._lease)
+            else None
+            for channel, key, owner in places
+        ]
+
+    def _give_back(self, places: Iterable[Place]) -> None:
+        for place in places:
+            if place.key is not None:
+                self._keys.release(place[:2])
+
+    def let_go(self, place: Place, *, released: bool) -> None:
         """Free a key; its lock row was deleted with the commit if `released`."""
+        if place.key is None:
+            return
         with self._changed:
-            self._owners.pop(owner, None)
+            self._owners.pop(place.owner, None)
         try:
             if not released:
-                release = partial(inbox_file.release, channel=channel, key=key, owner=owner)
-                self.write(release, durable=False)
+                self.write(partial(inbox_file.let_go, place=place), durable=False)
         except (SqliteError, InboxBusy) as error:
             # The row runs out by itself; until then the relay is told to come back.
             log.warning("A lock row of the inbox could not be freed", extra={"error": str(error)})
         finally:
-            self._keys.release((channel, key))
+            self._keys.release(place[:2])
 
     # -- renewal ---------------------------------------------------------------------------------------
 
-    def _keep(self, owner: str) -> None:
+    def _keep(self, owners: Sequence[str]) -> None:
+        if not owners:
+            return
         with self._changed:
-            self._owners[owner] = time.monotonic()
+            idle = not self._owners
+            self._owners.update(dict.fromkeys(owners, time.monotonic()))
             if self._renewer is None:
                 self._renewer = threading.Thread(target=self._renew, name="fairlead-inbox", daemon=True)
                 self._renewer.start()
-            elif len(self._owners) == 1:
+            elif idle:
                 self._changed.notify()
 
     def _renew(self) -> None:

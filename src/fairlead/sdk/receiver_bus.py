@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from fairlead.drivers.amqp import Broker, Consumer, Incoming, Session
 from fairlead.sdk.applying import Applier
 from fairlead.sdk.bus_answers import BusAnswers
+from fairlead.sdk.bus_bundle import Job
 from fairlead.sdk.bus_deliveries import BusAnswer, BusDeliveries, BusMessage
-from fairlead.sdk.bus_lanes import BusLanes, Job
+from fairlead.sdk.bus_lanes import BusLanes
 from fairlead.sdk.bus_posting import AnswerPost
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class ReceiverBus:
         name = f"fairlead receiver of {self._queue}"
         self._session = session = Session(self._broker, name=name, changed=self._tell)
         self._said = session.detail
-        self._lanes = BusLanes(self._deliveries.apply, self._on_applied, concurrency=self._concurrency)
+        self._lanes = BusLanes(self._deliveries, self._on_applied, concurrency=self._concurrency)
         self._answers = BusAnswers(session, self._post)
         self._consumer = session.consume(self._queue, self._prefetch, self._on_message, self._on_change)
         try:

@@ -18,8 +18,8 @@ import pytest
 
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
-from fairlead.errors import InboxBusy, LockLost
-from fairlead.sdk.inbox import Inbox, Transaction, memory_of
+from fairlead.errors import InboxBusy, InboxError, LockLost
+from fairlead.sdk.inbox import Inbox, Transaction, memory_of, together
 
 CHANNEL = ChannelId("console", 5)
 OTHER_CHANNEL = ChannelId("console", 6)
@@ -179,6 +179,56 @@ class InboxContract:
         for thread in threads:
             thread.join(DEADLINE_SECONDS)
         assert [read(other, key) for key in keys] == [Memory(7, 2, 5, 1, 50)] * 12
+
+    # -- several at once; an inbox that says nothing of it is asked one by one -------------------------------
+
+    def test_what_began_together_is_stored_together(self, inbox: Inbox, other: Inbox) -> None:
+        many = together(inbox)
+        begun = many.begin_all([(CHANNEL, "k"), (OTHER_CHANNEL, "k"), (CHANNEL, "l"), (CHANNEL, None)])
+        transactions = [one for one in begun if not isinstance(one, InboxError)]
+        assert [memory_of(one) for one in transactions] == [Memory()] * 4
+        for applied, one in enumerate(transactions[:3], 1):
+            one.record(Memory(7, 2, applied=applied))
+        transactions[3].record(Memory(7, 3))
+        assert many.commit_all(transactions) == [None] * 4
+        assert [read(other, "k"), read(other, "l")] == [Memory(7, 3, applied=1), Memory(7, 3, applied=3)]
+        assert read(other, "k", OTHER_CHANNEL) == Memory(7, 2, applied=2)
+
+    def test_one_that_is_locked_does_not_keep_the_others_from_beginning(
+        self, inbox: Inbox, other: Inbox
+    ) -> None:
+        held = other.begin(CHANNEL, "k")
+        begun = together(inbox).begin_all([(CHANNEL, "k"), (CHANNEL, "l")])
+        assert isinstance(begun[0], InboxBusy)
+        assert not isinstance(begun[1], InboxError)
+        begun[1].rollback()
+        held.rollback()
+        assert read(inbox, "k") == read(inbox, "l") == Memory()
+
+    def test_one_that_has_lost_its_lock_does_not_keep_the_others_from_being_stored(
+        self, inbox: Inbox, other: Inbox
+    ) -> None:
+        many = together(inbox)
+        begun = many.begin_all([(CHANNEL, "k"), (OTHER_CHANNEL, "l")])
+        transactions = [one for one in begun if not isinstance(one, InboxError)]
+        for one in transactions:
+            one.record(Memory(7, 2, applied=9))
+        store(other, None, Memory(8, 1))
+        errors = many.commit_all(transactions)
+        assert isinstance(errors[0], LockLost)
+        assert errors[1] is None
+        assert read(other, "k") == Memory(8, 1)
+        assert read(other, "l", OTHER_CHANNEL).applied == 9
+
+    def test_one_may_be_rolled_back_and_the_others_stored(self, inbox: Inbox) -> None:
+        many = together(inbox)
+        begun = many.begin_all([(CHANNEL, "k"), (CHANNEL, "l")])
+        transactions = [one for one in begun if not isinstance(one, InboxError)]
+        for one in transactions:
+            one.record(Memory(7, 2, applied=9))
+        transactions[0].rollback()
+        assert many.commit_all(transactions[1:]) == [None]
+        assert [read(inbox, "k").applied, read(inbox, "l").applied] == [0, 9]
 
 
 def read(inbox: Inbox, key: str, channel: ChannelId = CHANNEL) -> Memory:
