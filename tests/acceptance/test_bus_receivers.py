@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import random
 from collections.abc import Iterator
 from functools import partial
@@ -13,6 +14,7 @@ import pytest
 
 from fairlead.testing.receiver_kit import ReceiverKit, SignedRequest
 from tests.acceptance.bus_receivers import BusReceiver, Owed, bus_receivers, effects
+from tests.acceptance.relay_process import Program, run
 from tests.acceptance.waiting import until
 from tests.contract.receiving import SECRET, event
 from tests.contract.relay_end import QUEUE, RelayEnd, relay_end
@@ -133,3 +135,33 @@ def is_owed(request: SignedRequest, position: dict[str, int]) -> bool:
         key for key in position if f'"subject":"{key.removeprefix("/heat ")}"'.encode() in request.body
     )
     return request.stamps.pos > position[key]
+
+
+# -- `fairlead listen` ---------------------------------------------------------------------------------------
+
+
+def test_listen_takes_a_queue_in_order_and_answers(relay: RelayEnd, tmp_path: Path) -> None:
+    kit = ReceiverKit(SECRET, bus=True)
+    queue = ["--library", "--secret", SECRET, "--amqp", relay.url, "--queue", QUEUE]
+    listener = Program(["listen", "--port", "0", *queue, "--count", "9", "--json"], tmp_path)
+    relay.publish(*[kit.deliver(event(n, f"k{n % 3}")) for n in range(9)])
+    assert relay.results(9) == ["applied"] * 9
+    assert listener.wait() == 0
+    assert any("order kept" in line for line in listener.err)
+    assert sorted(json.loads(line)["data"]["n"] for line in listener.out) == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--amqp", "amqp://h/"], "belong together"),
+        (["--queue", "q"], "belong together"),
+        (["--amqp", "amqp://h/", "--queue", "q"], "--library and --secret"),
+        (["--library", "--secret", SECRET, "--amqp", "http://u:pw@h", "--queue", "q"], "amqps://"),
+    ],
+)
+def test_listen_says_what_it_needs_for_a_queue(options: list[str], said: str, tmp_path: Path) -> None:
+    done = run("listen", "--port", "0", *options, folder=tmp_path)
+    assert done.code in (1, 2)
+    assert said in done.err
+    assert "pw" not in done.err.replace("user:pw", "")

@@ -45,6 +45,12 @@ _LOOPBACK = ("http://127.0.0.1:", "http://localhost:", "http://[::1]:")
 @click.option(
     "--inbox", metavar="FILE", help="with --library: keep the inbox in this file (default: nowhere)"
 )
+@click.option(
+    "--amqp",
+    metavar="URL",
+    help="with --library: also take a queue of this broker, amqps://user:pw@host/vhost",
+)
+@click.option("--queue", metavar="NAME", help="with --amqp: the queue, fairlead.<subscription>.<shard>")
 @click.option("--count", type=click.IntRange(1), help="end after so many events")
 @partial(calls_api, json_help="print each event as it came, one JSON document a line")
 def command(
@@ -56,6 +62,8 @@ def command(
     subscribe: str | None,
     library: bool,
     inbox: str | None,
+    amqp: str | None,
+    queue: str | None,
     count: int | None,
     source: str | None,
     types: tuple[str, ...],
@@ -66,6 +74,10 @@ def command(
     """
     if library and not (secrets or subscribe):
         raise click.UsageError("--library verifies signatures: give --secret, or --subscribe NAME")
+    if (amqp is None) != (queue is None):
+        raise click.UsageError("--amqp and --queue belong together")
+    if amqp is not None and not (library and secrets):
+        raise click.UsageError("--amqp takes signed deliveries: give --library and --secret")
     if subscribe is not None and not secrets:
         secrets = ("whsec_" + base64.b64encode(os.urandom(24)).decode(),)
     stop = threading.Event()
@@ -83,9 +95,13 @@ def command(
         if subscribe is not None:
             wanted = {"source": source, "types": list(types), "receiver": "library" if library else "plain"}
             _subscribe(caller.api, subscribe, server.url, secrets[0], wanted)
+        if amqp is not None and queue is not None:
+            listener.consume(amqp, queue, caller.api.url, stop)
         output.note(f"listening at {server.url}" + (f" for {subscribe}" if subscribe else "") + "; ^C ends")
         while not stop.wait(3600):
             pass
+        if listener.failure is not None:
+            raise click.ClickException(str(listener.failure))
     finally:
         server.shutdown()
         server.server_close()

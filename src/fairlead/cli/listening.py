@@ -44,7 +44,9 @@ class Listener:
     taken: int = 0
     failed: int = 0
     refused: int = 0
+    failure: Exception | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _consuming: threading.Thread | None = None
 
     def __post_init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fairlead-inbox-")
@@ -79,8 +81,28 @@ class Listener:
             self._take(event)
         return 204, {}, b""
 
+    def consume(self, amqp_url: str, queue: str, relay_url: str, stop: threading.Event) -> None:
+        """Take a queue too, until `close`; what makes that impossible is `failure`, and sets `stop`."""
+        receiver = self._receiver
+        if receiver is None:
+            raise ValueError("only the library takes deliveries from a bus")
+        receiver.relay_url = relay_url
+
+        def run() -> None:
+            try:
+                receiver.consume(amqp_url, queue)
+            except (ValueError, ModuleNotFoundError) as error:
+                self.failure = error
+                stop.set()
+
+        self._consuming = threading.Thread(target=run, name="listen-bus", daemon=True)
+        self._consuming.start()
+
     def close(self) -> None:
         if self._receiver is not None:
+            while self._consuming is not None and self._consuming.is_alive():
+                self._receiver.stop()  # again, if it had not begun yet
+                self._consuming.join(0.1)
             self._receiver.close()
         self._folder.cleanup()
 
