@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from fairlead import Event, EventRefused, OutboxFull, Publisher
+from fairlead.core.codec import encode_structured
 from fairlead.errors import InvalidEvent, OutboxClosed, StoreForeign, StoreNewer
 from fairlead.sdk.outbox_records import RefusedEvent
+from fairlead.sdk.publisher_process import Pending
 from tests.contract.publishing import DEADLINE_SECONDS, Answer, StubRelay, problem, relay_at, until
 
 WAIT = DEADLINE_SECONDS
@@ -461,3 +463,37 @@ def test_callers_that_wait_together_share_commits_and_all_are_stored(
         assert sizes == [1, 29]
         assert publisher.flush(WAIT) == 0
     assert sorted(relay.ids) == sorted(f"a-{n}" for n in range(30))
+
+
+class Interrupting(threading.Event):
+    """Whoever waits for it is interrupted when it is set."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        super().wait(timeout)
+        raise KeyboardInterrupt
+
+
+def test_a_caller_interrupted_when_it_was_to_lead_lets_another_lead(tmp_path: Path, relay: StubRelay) -> None:
+    with publisher_at(tmp_path, relay.url) as publisher:
+        process = publisher._process()
+        interrupted = Pending(event(2), encode_structured(event(2)), False, turn=Interrupting())
+
+        def commit() -> None:
+            with pytest.raises(KeyboardInterrupt):
+                process.commit(interrupted)
+
+        with closing(sqlite3.connect(tmp_path / "outbox.db", isolation_level=None)) as file:
+            file.execute("BEGIN IMMEDIATE")
+            callers = [threading.Thread(target=publisher.publish, args=(event(1),))]
+            callers += [threading.Thread(target=commit)]
+            callers += [threading.Thread(target=publisher.publish, args=(event(3),))]
+            for queued, caller in enumerate(callers):
+                caller.start()
+                until(lambda queued=queued: process._led and len(process._queue) == queued)  # type: ignore[misc]
+            file.execute("ROLLBACK")
+            for caller in callers:
+                caller.join(WAIT)
+                assert not caller.is_alive()
+        assert interrupted.stored.result(WAIT) == 2, "stored, though who published was interrupted"
+        assert publisher.flush(WAIT) == 0
+    assert relay.ids == ["a-1", "a-2", "a-3"]
