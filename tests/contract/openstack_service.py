@@ -255,6 +255,29 @@ def eventlet_killed(notifier: Any, outbox: str) -> None:
     drained(notifier)
 
 
+def eventlet_launched(notifier: Any, workers: str, count: str) -> None:
+    """Workers forked by oslo.service's launcher, after this process has notified; until SIGTERM."""
+    from oslo_service import service
+
+    class Worker(service.ServiceBase):  # type: ignore[misc]  # it ships no types
+        def start(self) -> None:
+            eventlet.spawn(send, notifier, f"worker-{os.getpid()}", int(count))
+
+        def stop(self) -> None:
+            return
+
+        def wait(self) -> None:
+            return
+
+        def reset(self) -> None:
+            return
+
+    send(notifier, "parent", 3)
+    launcher = service.ProcessLauncher(notifier.transport.conf)
+    launcher.launch_service(Worker(), workers=int(workers))
+    launcher.wait()
+
+
 WAYS: dict[str, Callable[..., None]] = {
     name: way for name, way in list(globals().items()) if callable(way) and not name.startswith("_")
 }

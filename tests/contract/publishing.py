@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -70,7 +71,9 @@ class StubRelay:
 
 
 @contextmanager
-def relay_at(stub: StubRelay | None = None, port: int = 0) -> Iterator[StubRelay]:
+def relay_at(
+    stub: StubRelay | None = None, port: int = 0, tls: ssl.SSLContext | None = None
+) -> Iterator[StubRelay]:
     relay = stub or StubRelay()
 
     class Handler(BaseHTTPRequestHandler):
@@ -95,6 +98,8 @@ def relay_at(stub: StubRelay | None = None, port: int = 0) -> Iterator[StubRelay
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     relay.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

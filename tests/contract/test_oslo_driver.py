@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.contract.openstack import Service
 from tests.contract.publishing import DEADLINE_SECONDS, StubRelay, relay_at, until
@@ -71,6 +74,20 @@ def test_it_works_on_in_the_workers_of_a_fork(service: Service, relay: StubRelay
     assert "Traceback" not in log
 
 
+def test_it_works_in_the_workers_that_oslo_service_launches(service: Service, relay: StubRelay) -> None:
+    with service.start("eventlet-launched", 3, 30) as process:
+        until(lambda: len(relay.accepted) == 93, "every worker's notifications and the parent's arrived")
+        process.send_signal(signal.SIGTERM)
+        said, log = process.communicate(timeout=2 * DEADLINE_SECONDS)
+    assert process.returncode == 0, log
+    workers = {line.split()[0] for line in said.splitlines()} - {"parent"}
+    assert len(workers) == 3
+    for worker in workers:
+        assert numbers(relay, worker) == list(range(30))
+    assert "Lost" not in log
+    assert "Traceback" not in log
+
+
 @pytest.mark.parametrize("mode", RUNS)
 def test_what_json_has_not_is_kept_and_what_cannot_be_written_is_told(
     service: Service, relay: StubRelay, mode: str
@@ -99,6 +116,25 @@ def test_no_login_of_the_request_leaves_the_service(service: Service, relay: Stu
     assert set(event["data"]) == {
         "message_id", "publisher_id", "event_type", "priority", "payload", "timestamp",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", RUNS)
+def test_it_speaks_tls_and_sends_its_key(service: Service, tmp_path: Path, mode: str) -> None:
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / "key").write_text("flk_x\n")
+    with relay_at(tls=server) as relay:
+        service.configure(
+            url=f"https://localhost:{relay.port}", outbox=str(service.outbox),
+            ca_file=str(tmp_path / "ca.pem"), api_key_file=str(tmp_path / "key"),
+        )  # fmt: skip
+        said, log = service.run(mode, "k", 5)
+    assert said[-1] == "left 0"
+    assert numbers(relay, "k") == list(range(5))
+    assert relay.requests[0][1]["authorization"] == "Bearer flk_x"
+    assert "flk_x" not in log
 
 
 # -- eventlet ----------------------------------------------------------------------------------------------
