@@ -172,11 +172,19 @@ class Load:
     errors: int
 
 
-def wrk(relay_url: str, folder: Path, *, seconds: int, keys: int = 1000, body_bytes: int = 600) -> Load:
-    """Publish as fast as 64 connections get their answers."""
+def wrk(
+    relay_url: str,
+    folder: Path,
+    *,
+    seconds: int,
+    keys: int = 1000,
+    body_bytes: int = 600,
+    connections: int = 64,
+) -> Load:
+    """Publish as fast as so many connections get their answers."""
     script = folder / "load.lua"
     script.write_text(WRK_SCRIPT.format(keys=keys, run=time.monotonic_ns(), pad=max(body_bytes - 190, 0)))
-    command = ["wrk", "-t1", "-c64", f"-d{seconds}s", "-s", str(script), relay_url]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), relay_url]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     result = json.loads(next(line[7:] for line in output.splitlines() if line.startswith("RESULT ")))
     return Load(**result)

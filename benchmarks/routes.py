@@ -17,6 +17,7 @@ from tests.servers.rabbitmq import RabbitNode
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NAME = "bench"
+AT_ONCE = 256  # publishes under way, as the bare client has
 LIBRARY = {"receiver": "library", "secret": SECRET}
 
 
@@ -82,7 +83,7 @@ def pass_through(folder: Path, seconds: int, node: RabbitNode | None = None) -> 
         subscribe(process, target)
         before = process.cpu_seconds(), cpu_seconds(taker.pid)
         begun = time.monotonic()
-        load = wrk(process.url, folder, seconds=seconds)
+        load = wrk(process.url, folder, seconds=seconds, connections=AT_ONCE)
         until(lambda: settled(process), "the last answer")
         took_seconds = time.monotonic() - begun
         spent = [(after - at) * 1e6 / load.requests for after, at in zip(
