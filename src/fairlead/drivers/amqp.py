@@ -86,7 +86,10 @@ class Session:
             self._loop.call_soon(done, Result("lost", self.detail))
             return
         publishing = self._publishings.get(exchange)
-        if publishing is None or publishing.ended:
+        if publishing is not None and publishing.spent:
+            publishing.end("its channel is replaced")
+            publishing = None
+        if publishing is None:
             publishing = self._publishings[exchange] = Publishing(wire, exchange)
         publishing.publish(routing_key, message, done)
 

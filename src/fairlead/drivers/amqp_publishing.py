@@ -22,6 +22,9 @@ from fairlead.errors import BrokerFailed
 Done = Callable[[Result], object]
 
 
+_REFUSING_SECONDS = 1.0
+
+
 class _Pending(NamedTuple):
     """A publish without a result."""
 
@@ -42,11 +45,26 @@ class Publishing:
         self._oldest = 1  # no publish below this tag is outstanding
         self._last = 0
         self._returned: dict[tuple[str, str | None], tuple[int, str]] = {}
-        self._opening = asyncio.get_running_loop().create_task(self._open())
+        self._loop = asyncio.get_running_loop()
+        self._refusing_since: float | None = None
+        self._opening = self._loop.create_task(self._open())
         self.ended = False
 
+    @property
+    def spent(self) -> bool:
+        """Whether the next message is for another channel: it ended, or refuses everything for a second.
+
+        A channel that published to a quorum queue without a leader goes on to refuse when there is one again
+        (RabbitMQ 3.10); a new one does not.
+        """
+        return self.ended or (
+            self._refusing_since is not None
+            and not self._outstanding
+            and self._loop.time() - self._refusing_since > _REFUSING_SECONDS
+        )
+
     def publish(self, routing_key: str, message: Message, done: Done) -> None:
-        """Hand over one message; `done` is called once, later. Not to be called when `ended`."""
+        """Hand over one message; `done` is called once, later. Not to be called when `spent`."""
         pending = _Pending(routing_key, message, done)
         if self._channel is None:
             self._waiting.append(pending)
@@ -59,6 +77,8 @@ class Publishing:
             return
         self.ended = True
         self._opening.cancel()
+        if self._channel is not None:
+            self._channel.close()
         lost = [*self._outstanding.values(), *self._waiting]
         self._outstanding.clear()
         self._waiting.clear()
@@ -97,7 +117,7 @@ class Publishing:
             result = Result("lost", f"the channel to {self._wire.where} ended")
             if channel.is_open:
                 result = Result("refused", f"AMQP cannot carry the message: {type(error).__name__}")
-            asyncio.get_running_loop().call_soon(pending.done, result)
+            self._loop.call_soon(pending.done, result)
             return
         self._last += 1
         self._outstanding[self._last] = pending
@@ -130,8 +150,11 @@ class Publishing:
 
     def _settle(self, tag: int, pending: _Pending, refused: bool) -> None:
         if refused:
+            self._refusing_since = self._refusing_since or self._loop.time()
             pending.done(Result("refused", f"{self._wire.where} did not take it (basic.nack)"))
-        elif not self._returned:
+            return
+        self._refusing_since = None
+        if not self._returned:
             pending.done(CONFIRMED)
         else:
             last, reason = self._returned.get((pending.routing_key, pending.message.message_id), (0, ""))
