@@ -10,6 +10,7 @@ from typing import Any
 import pika.exceptions
 
 from fairlead.drivers import amqp_failures
+from fairlead.drivers.amqp_stream import Confirms, Stream, Taker
 from fairlead.errors import BrokerFailed
 
 ANSWER_SECONDS = 10.0
@@ -27,14 +28,38 @@ class Channel:
         over: done, with the reason, when it is closed, by whomever.
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, stream: Stream, where: str) -> None:
         self.where = where
         self.raw: Any = None
+        self._stream = stream
+        self._taker: Taker | None = None
+        self._confirms: Confirms | None = None
         self.over: asyncio.Future[BrokerFailed] = asyncio.get_running_loop().create_future()
 
     @property
     def is_open(self) -> bool:
         return bool(self.raw.is_open) and not self.over.done()
+
+    @property
+    def number(self) -> int:
+        return int(self.raw.channel_number)
+
+    @property
+    def frame_max(self) -> int:
+        """The longest frame that was agreed upon, in bytes."""
+        return int(self._stream.params.frame_max)
+
+    def send(self, data: bytes) -> None:
+        """Send whole frames; not to be called when it is not open."""
+        self._stream.send(data)
+
+    def take(self, taker: Taker) -> None:
+        """Give all that is delivered to `taker`."""
+        self._taker = self._stream.takers[self.number] = taker
+
+    def confirm(self, confirms: Confirms) -> None:
+        """Give all confirms to `confirms`."""
+        self._confirms = self._stream.confirms[self.number] = confirms
 
     async def ask(self, start: Start) -> Any:
         """The frame that the broker answers.
@@ -62,8 +87,14 @@ class Channel:
 
     def end(self, failure: BrokerFailed) -> None:
         """It is of no more use, for this reason. Idempotent."""
-        if not self.over.done():
-            self.over.set_result(failure)
+        if self.over.done():
+            return
+        self.over.set_result(failure)
+        takers, confirms = self._stream.takers, self._stream.confirms
+        if self._taker is not None and takers.get(self.number) is self._taker:
+            del takers[self.number]
+        if self._confirms is not None and confirms.get(self.number) is self._confirms:
+            del confirms[self.number]
 
     def close(self) -> None:
         """Close it; idempotent."""
@@ -72,7 +103,7 @@ class Channel:
             self.raw.close()
 
 
-async def open_channel(connection: Any, where: str, why: Callable[[BaseException], BrokerFailed]) -> Channel:
+async def open_channel(stream: Stream, where: str, why: Callable[[BaseException], BrokerFailed]) -> Channel:
     """A new channel of an open connection.
 
     Args:
@@ -81,10 +112,10 @@ async def open_channel(connection: Any, where: str, why: Callable[[BaseException
     Raises:
         BrokerFailed: it was not opened.
     """
-    channel = Channel(where)
+    channel = Channel(stream, where)
 
     def start(opened: Callable[[Any], None]) -> None:
-        channel.raw = connection.channel(on_open_callback=opened)
+        channel.raw = stream.channel(on_open_callback=opened)
         channel.raw.add_on_close_callback(lambda _, reason: channel.end(why(reason)))
 
     await channel.ask(start)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pika.exceptions
@@ -13,6 +14,7 @@ import pika.exceptions
 from fairlead.drivers.amqp_acks import Acks
 from fairlead.drivers.amqp_channel import Channel
 from fairlead.drivers.amqp_connection import Wire
+from fairlead.drivers.amqp_frames import Delivered, Properties, ack_frame
 from fairlead.drivers.amqp_message import Incoming
 from fairlead.errors import BrokerFailed
 
@@ -76,11 +78,10 @@ class Consumer:
         self._tell(False, "closed")
 
     def _flush(self) -> None:
-        if self._channel is None:
-            return
-        with suppress(pika.exceptions.AMQPError):  # the channel ends: all comes again
+        channel = self._channel
+        if channel is not None and channel.is_open:  # else all comes again
             for tag, multiple in self._acks.due():
-                self._channel.raw.basic_ack(tag, multiple)
+                channel.send(ack_frame(channel.number, tag, multiple))
 
     # -- its life ------------------------------------------------------------------------------------------
 
@@ -120,11 +121,9 @@ class Consumer:
         raw = channel.raw
         raw.add_on_cancel_callback(lambda _: channel.end(gone))
 
-        def on_message(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
-            self._on_message(attachment, method, properties, body)
-
+        channel.take(partial(self._on_message, attachment))
         await channel.ask(lambda done: raw.basic_qos(prefetch_count=self._prefetch, callback=done))
-        await channel.ask(lambda done: raw.basic_consume(self.queue, on_message, callback=done))
+        await channel.ask(lambda done: raw.basic_consume(self.queue, _elsewhere, callback=done))
         return channel.over
 
     def _forget(self) -> None:
@@ -135,7 +134,7 @@ class Consumer:
         self._attachment += 1
         self._acks = Acks()
 
-    def _on_message(self, attachment: int, method: Any, properties: Any, body: bytes) -> None:
+    def _on_message(self, attachment: int, delivered: Delivered, properties: Properties, body: bytes) -> None:
         if attachment != self._attachment or self._closed:
             return
         incoming = Incoming(
@@ -143,13 +142,13 @@ class Consumer:
             properties.content_type,
             properties.message_id,
             properties.reply_to,
-            properties.headers or {},
-            method.exchange,
-            method.routing_key,
-            method.redelivered,
-            method.delivery_tag,
+            properties.headers,
+            delivered.exchange,
+            delivered.routing_key,
+            delivered.redelivered,
+            delivered.tag,
             attachment,
-            getattr(properties, "fault", ""),
+            properties.fault,
         )
         try:
             self._take(incoming)
@@ -161,3 +160,7 @@ class Consumer:
         if (up, detail) != (self.up, self.detail):
             self.up, self.detail = up, detail
             self._changed()
+
+
+def _elsewhere(*_: Any) -> None:
+    """The library wants somebody for messages; `Channel.take` has one."""

@@ -11,11 +11,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import pika
-import pika.exceptions
-
 from fairlead.drivers.amqp_channel import Channel
 from fairlead.drivers.amqp_connection import Wire
+from fairlead.drivers.amqp_frames import content_frames, publish_frame
 from fairlead.drivers.amqp_message import CONFIRMED, Message, Result
 from fairlead.errors import BrokerFailed
 
@@ -23,6 +21,7 @@ Done = Callable[[Result], object]
 
 
 _REFUSING_SECONDS = 1.0
+_MOST_WAYS = 1024
 
 
 class _Pending(NamedTuple):
@@ -44,6 +43,7 @@ class Publishing:
         self._outstanding: dict[int, _Pending] = {}
         self._oldest = 1  # no publish below this tag is outstanding
         self._last = 0
+        self._ways: dict[str, bytes] = {}  # by routing key: the method frame
         self._returned: dict[tuple[str, str | None], tuple[int, str]] = {}
         self._loop = asyncio.get_running_loop()
         self._refusing_since: float | None = None
@@ -90,7 +90,8 @@ class Publishing:
         try:
             channel = await self._wire.channel()
             channel.raw.add_on_return_callback(self._on_return)
-            await channel.ask(lambda done: channel.raw.confirm_delivery(self._on_confirm, done))
+            channel.confirm(self._on_confirm)
+            await channel.ask(lambda done: channel.raw.confirm_delivery(_elsewhere, done))
         except BrokerFailed as failure:
             self.end(failure.detail)
             return
@@ -101,26 +102,27 @@ class Publishing:
             self._send(channel, pending)
 
     def _send(self, channel: Channel, pending: _Pending) -> None:
-        message = pending.message
-        properties = pika.BasicProperties(
-            content_type=message.content_type,
-            headers=dict(message.headers) or None,
-            delivery_mode=2,
-            reply_to=message.reply_to,
-            message_id=message.message_id,
-        )
         try:
-            channel.raw.basic_publish(
-                self._exchange, pending.routing_key, message.body, properties, mandatory=True
-            )
-        except (pika.exceptions.AMQPError, ValueError, TypeError) as error:  # nothing was written
+            frames = self._frames(channel, pending)
+        except ValueError as error:
+            self._loop.call_soon(pending.done, Result("refused", f"AMQP cannot carry the message: {error}"))
+            return
+        if not channel.is_open:
             result = Result("lost", f"the channel to {self._wire.where} ended")
-            if channel.is_open:
-                result = Result("refused", f"AMQP cannot carry the message: {type(error).__name__}")
             self._loop.call_soon(pending.done, result)
             return
+        channel.send(frames)
         self._last += 1
         self._outstanding[self._last] = pending
+
+    def _frames(self, channel: Channel, pending: _Pending) -> bytes:
+        way = self._ways.get(pending.routing_key)
+        if way is None:
+            if len(self._ways) >= _MOST_WAYS:
+                self._ways.clear()
+            way = publish_frame(channel.number, self._exchange, pending.routing_key)
+            self._ways[pending.routing_key] = way
+        return way + content_frames(channel.number, pending.message, channel.frame_max)
 
     # -- what the broker says ------------------------------------------------------------------------------
 
@@ -133,11 +135,8 @@ class Publishing:
         reason = f"no queue takes it: {method.reply_code} {method.reply_text}"
         self._returned[(method.routing_key, properties.message_id)] = (self._last, reason)
 
-    def _on_confirm(self, frame: Any) -> None:
-        method = frame.method
-        tag = method.delivery_tag
-        refused = method.NAME == "Basic.Nack"
-        if not method.multiple:
+    def _on_confirm(self, tag: int, multiple: bool, refused: bool) -> None:
+        if not multiple:
             pending = self._outstanding.pop(tag, None)
             if pending is not None:
                 self._settle(tag, pending, refused)
@@ -161,3 +160,7 @@ class Publishing:
             pending.done(CONFIRMED if tag > last else Result("unroutable", reason))
             if not self._outstanding:
                 self._returned.clear()
+
+
+def _elsewhere(_frame: Any) -> None:
+    """The library wants somebody for confirms; `Channel.confirm` has one."""

@@ -2,7 +2,8 @@
 """The client library's protocol on the event loop's own connections.
 
 Its `AsyncioConnection` brings sockets, TLS and connection attempts of its own; here the loop does these, as
-it does for HTTP. What is written in one turn of the loop leaves in one piece.
+it does for HTTP. What is written in one turn of the loop leaves in one piece. Frames that come with every
+message are handled here, all others by the library.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import pika
 import pika.connection
 import pika.exceptions
 import pika.frame
-import pika.spec
 
-_FIRST_BYTES = b"\x01A"  # of a method, and of the protocol that a broker would rather speak
+from fairlead.drivers import amqp_frames as frames
+
+Taker = Callable[[frames.Delivered, frames.Properties, bytes], object]
+Confirms = Callable[[int, bool, bool], object]
 
 
 class Stream(pika.connection.Connection, asyncio.Protocol):  # type: ignore[misc]  # the library has no types
@@ -26,6 +29,10 @@ class Stream(pika.connection.Connection, asyncio.Protocol):  # type: ignore[misc
     Args:
         on_open, on_error, on_close: given the connection, the last two also the exception; either `on_open`
             and later `on_close`, or `on_error`.
+
+    Attributes:
+        takers: by channel, who gets what is delivered.
+        confirms: by channel, who gets confirms: tag, whether for all up to it, whether it is a refusal.
     """
 
     def __init__(
@@ -38,6 +45,10 @@ class Stream(pika.connection.Connection, asyncio.Protocol):  # type: ignore[misc
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
+        self._rest = b""
+        self._contents: dict[int, _Content] = {}
+        self.takers: dict[int, Taker] = {}
+        self.confirms: dict[int, Confirms] = {}
         super().__init__(parameters, on_open, on_error, on_close, internal_connection_workflow=False)
 
     def abort(self) -> None:
@@ -52,12 +63,12 @@ class Stream(pika.connection.Connection, asyncio.Protocol):  # type: ignore[misc
         self._on_stream_connected()
 
     def data_received(self, data: bytes) -> None:
-        if self.bytes_received == 0 and data[0] not in _FIRST_BYTES:
-            error = pika.exceptions.IncompatibleProtocolError("these are no AMQP frames")
-            self._terminate_stream(error)  # a web server, say; its first letters would pass for a length
-            return
+        first = self.bytes_received == 0
+        self.bytes_received += len(data)
         try:
-            self._on_data_available(data)
+            if first and data[0] != frames.METHOD:
+                raise pika.exceptions.IncompatibleProtocolError("a web server, say, or another AMQP")
+            self._read(data)
         except Exception as error:  # what came is not AMQP; or a defect, which must not pass unseen
             if not isinstance(error, pika.exceptions.AMQPError):
                 context = {"message": "AMQP data could not be handled", "exception": error}
@@ -102,23 +113,69 @@ class Stream(pika.connection.Connection, asyncio.Protocol):  # type: ignore[misc
             self._transport.write(b"".join(self._unsent))
         self._unsent.clear()
 
-    # -- a message whose properties cannot be read ----------------------------------------------------------
+    # -- frames --------------------------------------------------------------------------------------------
 
-    def _read_frame(self) -> tuple[int, Any]:
-        """One frame of what has come.
+    def send(self, data: bytes) -> None:
+        """Send whole frames, behind those that were sent before."""
+        self._adapter_emit_data(data)
 
-        A time beyond the year 9999, say, must not end the connection: the broker would deliver the message
-        again, and so on for ever. Its properties are empty then, with the reason in `fault`.
-        """
-        try:
-            return super()._read_frame()  # type: ignore[no-any-return]
-        except pika.exceptions.InvalidFrameError:
-            raise
-        except Exception as error:  # whatever a decoder may meet in bytes that others wrote
-            data = self._frame_buffer
-            if data[0] != pika.spec.FRAME_HEADER:
-                raise
-            properties = pika.BasicProperties()
-            properties.fault = f"{type(error).__name__}: {error}"[:200]
-            channel, length = int.from_bytes(data[1:3]), int.from_bytes(data[3:7])
-            return length + 8, pika.frame.Header(channel, int.from_bytes(data[11:19]), properties)
+    def _read(self, data: bytes) -> None:
+        if self._rest:
+            data = self._rest + data
+        at, length = 0, len(data)
+        while length - at >= frames.OVERHEAD and self._transport is not None:
+            kind, channel, size = frames.FRAME.unpack_from(data, at)
+            end = at + frames.OVERHEAD + size
+            if size > self.params.frame_max:
+                raise pika.exceptions.InvalidFrameError("a frame is longer than agreed")
+            if end > length:
+                break
+            if data[end - 1] != frames.END[0]:
+                raise pika.exceptions.InvalidFrameError("a frame has no end")
+            if not self._take(kind, channel, data, at + frames.FRAME.size, end - 1):
+                _, frame = pika.frame.decode_frame(data[at:end])
+                self._process_frame(frame)
+            at = end
+        self._rest = data[at:]
+
+    def _take(self, kind: int, channel: int, data: bytes, at: int, end: int) -> bool:
+        """Handle a frame that comes with every message; False for one that is the library's."""
+        if kind == frames.METHOD:
+            number = int.from_bytes(data[at : at + 4])
+            if number == frames.DELIVER and channel in self.takers:
+                self._contents[channel] = _Content(frames.read_deliver(data, at + 4))
+            elif number in (frames.ACK, frames.NACK) and channel in self.confirms:
+                tag, multiple = frames.read_confirm(data, at + 4)
+                self.confirms[channel](tag, multiple, number == frames.NACK)
+            else:
+                return False
+            return True
+        content = self._contents.get(channel)
+        if content is None:
+            return False
+        if kind == frames.HEADER:
+            content.properties = frames.read_properties(data, at)
+            content.missing = content.properties.size
+        elif kind == frames.BODY:
+            content.pieces.append(data[at:end])
+            content.missing -= end - at
+        else:
+            return False
+        if content.missing <= 0 and content.properties is not None:
+            del self._contents[channel]
+            take = self.takers.get(channel)
+            if take is not None:
+                take(content.delivered, content.properties, b"".join(content.pieces))
+        return True
+
+
+class _Content:
+    """A message of which not all has come."""
+
+    __slots__ = ("delivered", "missing", "pieces", "properties")
+
+    def __init__(self, delivered: frames.Delivered) -> None:
+        self.delivered = delivered
+        self.properties: frames.Properties | None = None
+        self.pieces: list[bytes] = []
+        self.missing = 0
