@@ -89,7 +89,10 @@ def test_a_message_that_no_queue_takes_is_unroutable_and_the_others_are_confirme
                 one.publish(b"x", key="k" if number % 2 else "nobody", message_id=str(number))
             await until(lambda: len(one.results) == 20)
             assert sorted(result.kind for result in one.results) == ["confirmed"] * 10 + ["unroutable"] * 10
-            assert {result.detail for result in one.results} == {"", "no queue takes it: 312 NO_ROUTE"}
+            assert {result.detail for result in one.results} == {
+                "",
+                "no queue is bound to exchange 'x' by the routing key 'nobody' (312 NO_ROUTE)",
+            }
             assert await one.published(b"x", message_id="0") == ["confirmed"]
 
     run(main())

@@ -479,6 +479,9 @@ def test_a_bus_settles_by_answers_of_the_library_unless_the_confirm_is_asked_for
     [
         ({**BUS, "sink": "https://a.example"}, "/sink"),
         ({**BUS, "sink": "amqp://guest:guest@mq.example"}, "/sink"),
+        ({**BUS, "sink": "amqps://mq.example/vh?heartbeat=5"}, "/sink"),
+        ({**BUS, "protocolsettings": {"addresses": ["amqps://x/?y"]}}, "/protocolsettings/addresses/0"),
+        ({**BUS, "sinkcredential": {"credentialtype": "ACCESSTOKEN", "accesstoken": "t"}}, "/sinkcredential"),
         ({**BUS, "protocolsettings": {"method": "POST"}}, "/protocolsettings/method"),
         ({**BUS, "protocolsettings": {"shards": 0}}, "/protocolsettings/shards"),
         ({**BUS, "protocolsettings": {"mode": "bare"}}, "/protocolsettings/mode"),
@@ -495,6 +498,14 @@ def test_a_bus_settles_by_answers_of_the_library_unless_the_confirm_is_asked_for
 )
 def test_amqp_settings_are_checked(document: dict[str, Any], pointer: str) -> None:
     assert set(refused(document)) == {pointer}
+
+
+def test_the_number_of_shards_is_fixed_at_creation() -> None:
+    first = read({**BUS, "protocolsettings": {"shards": 2}})
+    more = {**BUS, "protocolsettings": {"shards": 3}}
+    assert set(refused(more, previous=first)) == {"/protocolsettings/shards"}
+    read({**BUS, "protocolsettings": {"shards": 2, "exchange": "other"}}, previous=first)
+    read({**BUS, "sink": "amqps://elsewhere.example", "protocolsettings": {"shards": 3}}, previous=first)
 
 
 def test_amqp_with_confirm_may_be_binary_and_choose_its_failover() -> None:

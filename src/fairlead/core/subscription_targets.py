@@ -44,13 +44,12 @@ def read_target(members: Members, *, id: str, previous: Sequence[Target], index:
     sink = _sink(members, protocol)
     before, moved = _before(sink, previous, index)
     if protocol == "AMQP":
-        settings = _amqp_settings(members, id)
+        settings = _amqp_settings(members, id, before if before is not None and before.sink == sink else None)
+        credential = read_credential(members, before, moved=moved)
+        if credential is not None and credential["credentialtype"] != "PLAIN":
+            members.fault("sinkcredential", 'must have the credentialtype "PLAIN" where protocol is AMQP')
         return Target(
-            sink,
-            "AMQP",
-            mode=cast(Mode, settings["mode"]),
-            settings=settings,
-            credential=read_credential(members, before, moved=moved),
+            sink, "AMQP", mode=cast(Mode, settings["mode"]), settings=settings, credential=credential
         )
     settings_members = members.nested("protocolsettings", _HTTP_SETTINGS)
     target = Target(
@@ -105,6 +104,8 @@ def _sink(members: Members, protocol: str) -> str:
         return sink
     if "#" in sink:
         members.fault("sink", "must not have a fragment: it never leaves a client")
+    if protocol == "AMQP" and "?" in sink:
+        members.fault("sink", "must not have a query: a broker's address has none", "end it with the path")
     if scheme not in PROTOCOLS[protocol]:
         schemes = " or ".join(f"{known}://" for known in PROTOCOLS[protocol])
         members.fault("sink", f"must begin with {schemes} where protocol is {protocol}")
@@ -180,7 +181,7 @@ def _is_header_value(value: str) -> bool:
     )
 
 
-def _amqp_settings(members: Members, id: str) -> dict[str, Any]:
+def _amqp_settings(members: Members, id: str, before: Target | None) -> dict[str, Any]:
     given = members.nested("protocolsettings", _AMQP_SETTINGS)
     addresses = given.array("addresses")
     faults: list[Fault] = []
@@ -194,13 +195,17 @@ def _amqp_settings(members: Members, id: str) -> dict[str, Any]:
     declare = given.flag("declare", True)
     for name in ("exchange", "routing_key", "queue"):
         _check_amqp_name(given, name, declare=declare)
+    shards = given.integer("shards", 1, 1, 64)
+    if before is not None and before.settings.get("shards", 1) != shards:
+        detail = f"is {before.settings.get('shards', 1)} and fixed: what waits would be in another queue"
+        given.fault("shards", detail, "make another subscription with it")
     return {
         "exchange": given.text("exchange", "fairlead"),
         "routing_key": given.text("routing_key", id),
         "queue": given.text("queue"),
         "address": given.text("address"),
         "addresses": addresses,
-        "shards": given.integer("shards", 1, 1, 64),
+        "shards": shards,
         "mode": given.choice("mode", MODES[:2], "structured"),
         "declare": declare,
     }

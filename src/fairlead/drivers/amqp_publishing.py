@@ -132,7 +132,8 @@ class Publishing:
         It names no tag. Every message outstanding now that is not told apart from it counts as returned: at
         worst one is published twice, and none is taken for delivered that was not.
         """
-        reason = f"no queue takes it: {method.reply_code} {method.reply_text}"
+        way = f"bound to exchange {self._exchange!r} by the routing key {method.routing_key!r}"
+        reason = f"no queue is {way} ({method.reply_code} {method.reply_text})"
         self._returned[(method.routing_key, properties.message_id)] = (self._last, reason)
 
     def _on_confirm(self, tag: int, multiple: bool, refused: bool) -> None:

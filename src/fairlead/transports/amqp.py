@@ -33,7 +33,7 @@ _CONFIRMED = Published("confirmed")
 
 
 class AmqpBus:
-    """Links of one broker and login share a connection.
+    """Links of one broker and login share its connections.
 
     Args:
         policy: which addresses may be called; `resolver` should have the same.
@@ -164,7 +164,8 @@ class AmqpLink:
         if result.kind == "confirmed":
             done(_CONFIRMED)
             return
-        if result.kind == "unroutable":  # the queue or its binding is gone: in place again before more goes
+        if result.kind in ("unroutable", "lost") and self._in_place and self._session.up:
+            # Queue, binding or exchange is gone: in place again before more goes.
             self._in_place, self._detail = False, result.detail
             self._look()
         done(Published(result.kind, result.detail))
@@ -193,18 +194,33 @@ class AmqpLink:
 
     async def _place(self) -> None:
         try:
+            if self._detail and not self._topologies[0].create:
+                await asyncio.sleep(AGAIN_SECONDS)  # a binding cannot be asked for, only tried again
             while self._session.up and not self._in_place:
                 try:
                     for topology in self._topologies:
                         await self._session.declare(topology)
                     self._in_place, self._detail = self._session.up, ""
                 except BrokerFailed as failure:
-                    self._detail = failure.detail
+                    self._detail = f"{failure.detail}{_advice(failure, self._topologies[0])}"
                     self._look()
                     await asyncio.sleep(AGAIN_SECONDS)
         finally:
             self._placing = None
         self._look()
+
+
+def _advice(failure: BrokerFailed, topology: Topology) -> str:
+    """What to do about a topology that is not what it should be."""
+    match failure.kind:
+        case "mismatch":
+            own = "to use what is there, set protocolsettings.declare to false"
+            return f"; {own}; else give it another name, or delete it there"
+        case "missing" if not topology.create:
+            return "; make it there, or leave protocolsettings.declare out"
+        case "forbidden":
+            return "; give the user of sinkcredential the permissions configure, write and read there"
+    return ""
 
 
 class _NoLink:

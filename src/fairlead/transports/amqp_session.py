@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One broker as one login: the connection that links share, and this node's reply queue there."""
+"""One broker as one login: the connections that links share, and this node's reply queue there.
+
+There are two. A broker that is short of memory or disk stops reading from whoever publishes, acknowledgements
+and questions of the same connection included; answers must go on being taken then.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +39,19 @@ class BrokerSession:
         self._taking: asyncio.Task[None] | None = None
         self._placing: asyncio.Task[None] | None = None
         self._told = ""
-        self._session = Session(broker, name=f"fairlead {node_id}", changed=self._changed, resolve=resolver)
-        self._consumer = self._session.consume(self.reply_queue, PREFETCH, self._arrived, self._changed)
+        name = f"fairlead {node_id}"
+        self._publishing = Session(broker, name=name, changed=self._changed, resolve=resolver)
+        self._listening = Session(broker, name=f"{name} (answers)", changed=self._changed, resolve=resolver)
+        self._consumer = self._listening.consume(self.reply_queue, PREFETCH, self._arrived, self._changed)
 
     @property
     def up(self) -> bool:
-        return self._session.up
+        return self._publishing.up and self._listening.up
 
     @property
     def detail(self) -> str:
         """Why it is down, one sentence; "" while it is up."""
-        return self._session.detail
+        return self._publishing.detail or self._listening.detail
 
     @property
     def shared(self) -> bool:
@@ -63,32 +69,31 @@ class BrokerSession:
         self, exchange: str, routing_key: str, message: Message, done: Callable[[Result], None]
     ) -> None:
         """See `Session.publish`."""
-        self._session.publish(exchange, routing_key, message, done)
+        self._publishing.publish(exchange, routing_key, message, done)
 
     async def declare(self, topology: Topology) -> None:
         """See `Session.declare`."""
-        await self._session.declare(topology)
+        await self._listening.declare(topology)
 
     async def depth(self, queue: str) -> int | None:
         """How many messages are ready in a queue; None where the broker does not say."""
         try:
-            return await self._session.depth(queue)
+            return await self._listening.depth(queue)
         except BrokerFailed:
             return None
 
     async def close(self) -> None:
-        """Close the connection; idempotent."""
+        """Close both connections; idempotent."""
         for task in (self._placing, self._taking):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        await self._session.close()
+        await asyncio.gather(self._publishing.close(), self._listening.close())
 
     # -- the reply queue -----------------------------------------------------------------------------------
 
     def _changed(self) -> None:
-        session = self._session
-        if session.up and not self._consumer.up and self._placing is None:
+        if self._listening.up and not self._consumer.up and self._placing is None:
             self._placing = asyncio.get_running_loop().create_task(self._place())
         for changed in list(self._listeners):
             changed()
@@ -97,11 +102,12 @@ class BrokerSession:
         """Declare the reply queue until it is consumed from: it is new, or somebody has deleted it."""
         topology = Topology(self.reply_queue, single_active=False)
         try:
-            while self._session.up and not self._consumer.up:
+            while self._listening.up and not self._consumer.up:
                 try:
-                    await self._session.declare(topology)
+                    await self._listening.declare(topology)
                 except BrokerFailed as failure:
-                    self._tell(f"answers cannot come back over the bus: {failure.detail}")
+                    if failure.kind != "away":
+                        self._tell(f"answers cannot come back over the bus: {failure.detail}")
                 await asyncio.sleep(AGAIN_SECONDS)
         finally:
             self._placing = None
