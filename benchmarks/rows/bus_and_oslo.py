@@ -33,7 +33,7 @@ def measure(folder: Path) -> list[Figure]:
         passage = pass_through(folder / "bus", SECONDS, node)
         out, into = oslo(folder, node, durable=True)
         quick_out, quick_in = oslo(folder, node, durable=False)
-    detail = f"{passage}; oslo.messaging on quorum queues as ours {{:,.0f}}/s, on its default ones {{:,.0f}}/s"
+    detail = f"{passage}; oslo.messaging on quorum queues {{:,.0f}}/s, on its default ones {{:,.0f}}/s"
     names = ("bus route, against oslo.messaging's notifier", "bus route, against its listener")
     return [
         Figure(names[0], passage.whole / out, 4.0, "times", False, detail.format(out, quick_out)),

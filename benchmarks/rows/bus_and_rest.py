@@ -22,5 +22,7 @@ def measure(folder: Path) -> list[Figure]:
             found.append((bus.whole / rest.whole, f"bus {bus}; REST {rest}"))
     ratio, detail = sorted(found)[0]
     return [
-        Figure("bus route, against the REST route", ratio, 1.0, "times", False, f"{detail}; worse of {ROUNDS}")
+        Figure(
+            "bus route, against the REST route", ratio, 1.0, "times", False, f"{detail}; worse of {ROUNDS}"
+        )
     ]

@@ -43,7 +43,7 @@ def measure(folder: Path) -> list[Figure]:
     sent = json.loads((folder / "sent.json").read_text())
     repeated = sent["repeated"]
     most, total = max(repeated.values()), sum(repeated.values())
-    detail = f"{sent['bus']:,} sent over the bus, {sent['rest']:,} by REST, {total:,} of them again, all settled"
+    detail = f"{sent['bus']:,} over the bus, {sent['rest']:,} by REST, {total:,} of them again, all settled"
     return [
         Figure("broker killed to the first REST delivery", seconds, DETECT_SECONDS, "s", True, detail),
         Figure("sent again per switch, of the worst channel", most, WINDOW, "events", True, detail),

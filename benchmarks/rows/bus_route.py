@@ -28,6 +28,6 @@ def measure(folder: Path) -> list[Figure]:
             rate = bare(node, f"bare{number}")
             passage = pass_through(folder / f"run{number}", SECONDS, node)
             found.append((passage.whole / rate, str(passage), rate))
-    ratio, passage, rate = sorted(found)[ROUNDS // 2]
-    detail = f"{passage}; bare client {rate:,.0f}/s; median of {ROUNDS}"
+    ratio, passed, rate = sorted(found)[ROUNDS // 2]
+    detail = f"{passed}; bare client {rate:,.0f}/s; median of {ROUNDS}"
     return [Figure("bus route end to end, against the bare client", ratio, 0.4, "times", False, detail)]
