@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fairlead.core.window import Sent
 from fairlead.engine.sending.links import Links
 from fairlead.engine.sending.parcels import with_skips
-from fairlead.errors import StoreError
+from fairlead.errors import FairleadError
 from fairlead.ports import Delivery, Parcel, Published
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class ChannelPublisher:
         owner = self._owner
         try:
             (parcel,) = await with_skips(owner, delivery.parcels)
-        except StoreError as failure:  # without an answer it goes again, by which time the store may say
+        except FairleadError as failure:  # without an answer it goes again, by which time the store may say
             _log.error("skips cannot be read", extra={"channel": owner.channel, "detail": str(failure)})
             return
         finally:
