@@ -72,12 +72,7 @@ def command(
 
     Ends 1 if the order was broken.
     """
-    if library and not (secrets or subscribe):
-        raise click.UsageError("--library verifies signatures: give --secret, or --subscribe NAME")
-    if (amqp is None) != (queue is None):
-        raise click.UsageError("--amqp and --queue belong together")
-    if amqp is not None and not (library and secrets):
-        raise click.UsageError("--amqp takes signed deliveries: give --library and --secret")
+    _check_usage(library and not (secrets or subscribe), amqp, queue, signed=library and bool(secrets))
     if subscribe is not None and not secrets:
         secrets = ("whsec_" + base64.b64encode(os.urandom(24)).decode(),)
     stop = threading.Event()
@@ -107,6 +102,15 @@ def command(
         server.server_close()
         listener.close()
     return _summed_up(listener, subscribe)
+
+
+def _check_usage(unsigned: bool, amqp: str | None, queue: str | None, *, signed: bool) -> None:
+    if unsigned:
+        raise click.UsageError("--library verifies signatures: give --secret, or --subscribe NAME")
+    if (amqp is None) != (queue is None):
+        raise click.UsageError("--amqp and --queue belong together")
+    if amqp is not None and not signed:
+        raise click.UsageError("--amqp takes signed deliveries: give --library and --secret")
 
 
 def _subscribe(api: Api, name: str, url: str, secret: str, wanted: dict[str, Any]) -> None:
