@@ -13,7 +13,8 @@ class Breaker:
     """Opens after `failures` attempts in a row, of two lanes or of the only one, that show no live target.
 
     While it is open the channel stops scanning, once it has two lanes, and sends one probe at a time, the
-    lanes in turn, every `probe_every_seconds`, doubling up to `probe_max_seconds`. Times are monotonic.
+    lanes in turn, every `probe_every_seconds`, doubling up to `probe_max_seconds`. Times are monotonic
+    seconds.
     """
 
     failures: int

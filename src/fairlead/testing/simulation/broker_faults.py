@@ -42,7 +42,7 @@ class BrokerFaults:
         broker.weather = FINE
         broker.blocked, broker.up = False, True
         broker.cut_off.clear()
-        self.gone = self._random.random() < 0.15 and self._world.configuration.leaves_the_bus
+        self.gone = self._random.random() < 0.25 and self._world.configuration.leaves_the_bus
         if self.gone:
             self._world.say("broker: is gone for good")
             broker.up = False
