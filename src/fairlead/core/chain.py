@@ -15,16 +15,17 @@ applied.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from fairlead.core.stamps import FenceStamps, Stamps
 
 Verdict = Literal["stale", "duplicate", "chain", "apply"]
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(msgspec.Struct, frozen=True):
     """What an inbox holds of one channel, and of one key in it.
 
     Attributes:
@@ -46,8 +47,7 @@ class Memory:
         return max(self.applied, self.floor)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What to do with a delivery.
 
     Attributes:

@@ -26,6 +26,7 @@ __all__ = [
     "check_attributes",
     "decode_batch",
     "decode_binary",
+    "decode_delivery",
     "decode_request",
     "decode_structured",
     "encode_batch",
@@ -52,6 +53,12 @@ def decode_structured(body: bytes) -> Event:
     """
     json_text.check_utf8(body)
     return _decode(body)
+
+
+def decode_delivery(body: bytes) -> Event:
+    """As `decode_structured`, but the relay's own attributes stay. Raises as it does."""
+    json_text.check_utf8(body)
+    return _decode(body, ours=True)
 
 
 def decode_batch(body: bytes, max_events: int, max_event_bytes: int | None = None) -> list[Event]:
@@ -140,8 +147,8 @@ def encode_batch(encoded: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(encoded) + b"]"
 
 
-def _decode(text: bytes) -> Event:
-    """The event of a JSON object in UTF-8."""
+def _decode(text: bytes, *, ours: bool = False) -> Event:
+    """The event of a JSON object in UTF-8, with the relay's attributes or without."""
     members = json_text.members(text)
     different = len(members)
     data, encoded = members.pop("data", None), members.pop("data_base64", None)
@@ -160,7 +167,7 @@ def _decode(text: bytes) -> Event:
         compact = False
     if not compact:
         json_text.refuse_repetition(text, different)
-    if not OURS.isdisjoint(attributes):
+    if not ours and not OURS.isdisjoint(attributes):
         attributes = {name: value for name, value in attributes.items() if name not in OURS}
     check_attributes(attributes)
     return Event.of(attributes, payload, form)

@@ -17,6 +17,9 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+
+import msgspec
 
 from fairlead.core.answer import Stale
 from fairlead.core.channel import ChannelId
@@ -49,14 +52,14 @@ class BusMessage:
     reply_to: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BusDelivery:
+class BusDelivery(msgspec.Struct, frozen=True):
     """A message that our relay has signed.
 
     Attributes:
         id: its `webhook-id`.
         stamps: with the event; those of a fence without.
         secret: signs the answer; None where none can: the relay will hear nothing.
+        lane: deliveries of one are applied in the order of arrival; a fence has one of its own.
     """
 
     id: str
@@ -64,11 +67,7 @@ class BusDelivery:
     event: Event | None
     reply_to: str | None
     secret: str | None
-
-    @property
-    def lane(self) -> tuple[ChannelId, str | None]:
-        """Deliveries of one lane are applied in the order of arrival; a fence has one of its own."""
-        return self.stamps.channel, None if self.event is None else self.event.key
+    lane: tuple[ChannelId, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,12 @@ class BusAnswer:
 def signed(secret: str, id: str, body: bytes, now: float) -> dict[str, str]:
     """The headers of Standard Webhooks for a body of ours."""
     timestamp = int(now)
-    return {ID: id, TIMESTAMP: str(timestamp), SIGNATURE: Signer([secret]).header(id, timestamp, body)}
+    return {ID: id, TIMESTAMP: str(timestamp), SIGNATURE: _signer(secret).header(id, timestamp, body)}
+
+
+@lru_cache(maxsize=64)
+def _signer(secret: str) -> Signer:
+    return Signer([secret])
 
 
 class BusDeliveries:
@@ -196,7 +200,8 @@ class BusDeliveries:
         else:
             raise UnsupportedMediaType(f"content-type {media_type!r}: on a bus come single events and fences")
         answers = secret if secret.startswith("whsec_") else self._answer_secret
-        return BusDelivery(headers[ID].strip(), stamps, event, message.reply_to, answers)
+        lane = (stamps.channel, None if event is None else event.key)
+        return BusDelivery(headers[ID].strip(), stamps, event, message.reply_to, answers, lane)
 
     def _watch(self, stamps: Stamps) -> None:
         """Rule 2: a jump of `seq` says early that the bus has lost something; the chain needs no hint."""

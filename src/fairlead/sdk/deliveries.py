@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from fairlead.core.answer import AnswerDocument, Result, Stale, encode_results
-from fairlead.core.codec import decode_batch, decode_structured
+from fairlead.core.codec import decode_batch, decode_delivery
 from fairlead.core.event import Event
 from fairlead.core.stamps import Stamps, read_batch_stamps, read_fence, read_stamps
 from fairlead.errors import InboxError, InvalidEvent, Overloaded, UnsupportedMediaType
@@ -47,8 +47,7 @@ def media_type_of(content_type: str) -> str:
 
 def read_structured(body: bytes) -> tuple[Event, Stamps]:
     """The event of a structured delivery, and where it stands. Raises MalformedJson, InvalidEvent."""
-    stamps = read_stamps(body)
-    return _stamped(decode_structured(body), stamps), stamps
+    return decode_delivery(body), read_stamps(body)
 
 
 def _stamped(event: Event, stamps: Stamps) -> Event:

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import count
 from typing import Literal, TypeVar
 
 from fairlead.core.chain import Memory
@@ -40,6 +43,7 @@ class InboxProcess:
         self._writer = threading.Lock()
         self._group = GroupCommit(self._commit)
         self._keys = NamedLocks()
+        self._name, self._numbers = f"{os.getpid()}-{secrets.token_hex(8)}", count(1)
         self._owners: dict[str, float] = {}
         self._changed = threading.Condition()
         # Async handlers wait for the file and write here, as many as there are: whoever holds the file must
@@ -112,6 +116,10 @@ class InboxProcess:
     def _lock_writer(self) -> None:
         if not self._writer.acquire(timeout=self._wait):
             raise InboxBusy(f"{self.path}: another handler writes for longer than {self._wait:g} s")
+
+    def new_owner(self) -> str:
+        """A name that no other delivery has, of this process or another."""
+        return f"{self._name}-{next(self._numbers)}"
 
     # -- the lock of a key -----------------------------------------------------------------------------
 

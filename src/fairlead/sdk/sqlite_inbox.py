@@ -10,12 +10,12 @@ ours are stored together or not at all, and while it runs the file's other write
 from __future__ import annotations
 
 import os
-import secrets
+import threading
 from collections.abc import Sequence
 from types import TracebackType
 
 from fairlead.core.channel import ChannelId
-from fairlead.drivers.sqlite_local import SqliteError
+from fairlead.drivers.sqlite_local import SqliteError, hold_at_fork
 from fairlead.errors import InboxError
 from fairlead.sdk.inbox import Transaction
 from fairlead.sdk.inbox_file import Place
@@ -42,11 +42,13 @@ class SqliteInbox:
         self._lock_wait = lock_wait_seconds
         self._lease = lease_seconds
         self._processes: dict[int, InboxProcess] = {}
+        self._opening = threading.Lock()
+        hold_at_fork(self._opening)
 
     def begin(self, channel: ChannelId, key: str | None) -> SqliteTransaction:
         """See `Inbox.begin`."""
         process = self._process()
-        place = Place(channel, key, _new_owner())
+        place = Place(channel, key, process.new_owner())
         try:
             memory = process.read(channel, None) if key is None else process.take(place)
         except SqliteError as error:
@@ -56,7 +58,7 @@ class SqliteInbox:
     def begin_all(self, wanted: Sequence[tuple[ChannelId, str | None]]) -> list[Transaction | InboxError]:
         """See `Together.begin_all`."""
         process = self._process()
-        places = [Place(channel, key, _new_owner()) for channel, key in wanted]
+        places = [Place(channel, key, process.new_owner()) for channel, key in wanted]
         try:
             memories = process.take_all(places)
         except SqliteError as error:
@@ -98,12 +100,12 @@ class SqliteInbox:
         pid = os.getpid()
         process = self._processes.get(pid)
         if process is None:
-            for other in self._processes.values():
-                other.abandon()
-            mine = InboxProcess(self.path, self._lock_wait, self._lease)
-            process = self._processes.setdefault(pid, mine)  # atomic: of two threads one wins
-            if process is not mine:
-                mine.close()
+            with self._opening:
+                process = self._processes.get(pid)
+                if process is None:
+                    for other in self._processes.values():
+                        other.abandon()
+                    process = self._processes[pid] = InboxProcess(self.path, self._lock_wait, self._lease)
         return process
 
     def __enter__(self) -> SqliteInbox:
@@ -113,7 +115,3 @@ class SqliteInbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _new_owner() -> str:
-    return f"{os.getpid()}-{secrets.token_hex(8)}"

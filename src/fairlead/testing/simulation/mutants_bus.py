@@ -255,7 +255,7 @@ def noseq() -> Patch:
     """`flseq` is not looked at."""
 
     def entered(original: Callable[..., Memory], memory: Memory, stamps: FenceStamps) -> Memory:
-        return replace(original(memory, stamps), seq=0)
+        return msgspec.structs.replace(original(memory, stamps), seq=0)
 
     return around(chain, "entered", entered) + around(applying, "entered", entered)
 
