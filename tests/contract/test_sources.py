@@ -24,7 +24,8 @@ from fairlead.engine.sourcing.formats import cloudevents, plain_json
 from fairlead.engine.sourcing.inlet import Format, Inlet
 from fairlead.engine.sourcing.sources import Sources
 from fairlead.errors import InvalidEvent, Overloaded, Stopping, StoreBusy, StoreFailed, StoreFull
-from fairlead.ports import Received, Reject, SourceHealth
+from fairlead.ports import Reject, SourceHealth
+from fairlead.testing.source_fake import FakeQueue, FakeSource
 from tests.contract.engine_scene import ANYONE, Counted, Scene, event, play
 
 PATIENCE_SECONDS = 20.0
@@ -34,61 +35,6 @@ PATIENCE_SECONDS = 20.0
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumer_module, "FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr(consumer_module, "LONGEST_WAIT_SECONDS", 0.002)
-
-
-class Queue:
-    """A queue with its broker: what is not acknowledged comes again, in its place, after `reconnect`."""
-
-    def __init__(self, prefetch: int = 256) -> None:
-        self.waiting: list[SourceMessage] = []
-        self.health = SourceHealth(False, "connection refused")
-        self.acknowledged: list[SourceMessage] = []
-        self.most_unacknowledged = 0
-        self.closed = False
-        self._prefetch = prefetch
-        self._attachment = 0
-        self._unacknowledged: dict[int, SourceMessage] = {}
-        self._tags = 0
-        self._take: Callable[[Received], None] | None = None
-        self._changed: Callable[[], None] = lambda: None
-
-    def put(self, *messages: SourceMessage) -> None:
-        self.waiting += messages
-        self._push()
-
-    def reconnect(self) -> None:
-        """The connection is lost and there again."""
-        self._attachment += 1
-        self.waiting = [*self._unacknowledged.values(), *self.waiting]
-        self._unacknowledged.clear()
-        self._push()
-
-    def tell(self, health: SourceHealth) -> None:
-        self.health = health
-        self._changed()
-
-    def open(self, take: Callable[[Received], None], changed: Callable[[], None]) -> None:
-        self._take, self._changed = take, changed
-        self.health = SourceHealth(True)
-        self._push()
-
-    def acknowledge(self, received: Received) -> None:
-        assert not self.closed
-        if received.attachment == self._attachment:
-            assert isinstance(received.ticket, int)
-            self.acknowledged.append(self._unacknowledged.pop(received.ticket))
-            self._push()
-
-    async def close(self) -> None:
-        self.closed = True
-        self._take = None
-
-    def _push(self) -> None:
-        while self._take is not None and self.waiting and len(self._unacknowledged) < self._prefetch:
-            self._tags += 1
-            message = self._unacknowledged[self._tags] = self.waiting.pop(0)
-            self.most_unacknowledged = max(self.most_unacknowledged, len(self._unacknowledged))
-            self._take(Received(message, self._attachment, self._tags))
 
 
 class Hurdle(Ingest):
@@ -113,15 +59,16 @@ class Stage:
     """One source over a scene's store."""
 
     def __init__(
-        self, scene: Scene, queue: Queue, format: Format | None = None, limits: Limits | None = None
+        self, scene: Scene, prefetch: int = 256, format: Format | None = None, limits: Limits | None = None
     ) -> None:
         limits = limits or Limits()
         self.scene = scene
-        self.queue = queue
+        self.queue = FakeQueue()
+        self.source = FakeSource(self.queue, prefetch)
         self.ingest = Hurdle(scene.ingest)
         format = format or cloudevents(batch_events=limits.batch_events, event_bytes=limits.event_bytes)
         self.inlet = Inlet(
-            "legacy", queue, format, self.ingest, scene.clock,
+            "legacy", self.source, format, self.ingest, scene.clock,
             event_bytes=limits.event_bytes, random_bytes=Counted(),
         )  # fmt: skip
         self.consumer = Consumer(
@@ -159,7 +106,7 @@ def some(count: int, start: int = 0) -> list[SourceMessage]:
 
 def test_messages_become_events_in_the_queue_s_order_and_are_acknowledged() -> None:
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue(prefetch=64))
+        stage = Stage(scene, 64)
         stage.queue.put(*some(500))
         stage.consumer.start()
         await stage.acknowledged(500)
@@ -172,14 +119,14 @@ def test_messages_become_events_in_the_queue_s_order_and_are_acknowledged() -> N
             "accepted": 500, "duplicates": 0, "rejected": 0,
         }  # fmt: skip
         await stage.consumer.stop()
-        assert stage.queue.closed
+        assert stage.queue.reader is None
 
     play(scenario)
 
 
 def test_nothing_is_acknowledged_before_it_is_on_disk() -> None:
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue())
+        stage = Stage(scene)
         stage.ingest.gate = asyncio.Event()
         stage.queue.put(*some(3))
         stage.consumer.start()
@@ -194,7 +141,7 @@ def test_nothing_is_acknowledged_before_it_is_on_disk() -> None:
 
 def test_a_poison_message_is_kept_with_its_reason_and_its_neighbours_pass() -> None:
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue())
+        stage = Stage(scene)
         poison = raw(b"\xff\xfe not an event", None, message_id="m-1", headers={"who": "me", "n": 7})
         stage.queue.put(*some(2), poison, *some(2, 2), raw(b"", STRUCTURED), *some(1, 4))
         stage.consumer.start()
@@ -213,7 +160,7 @@ def test_a_poison_message_is_kept_with_its_reason_and_its_neighbours_pass() -> N
 
 def test_a_conflict_in_the_middle_of_a_batch_takes_nobody_down() -> None:
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue())
+        stage = Stage(scene)
         other = message(event(1, data=b'{"other": 2}'))
         stage.queue.put(*some(3), other, *some(2, 3))
         stage.consumer.start()
@@ -232,7 +179,7 @@ def test_an_event_too_large_is_rejected_and_says_how_much_is_kept() -> None:
     limits = Limits(event_bytes=1000)
 
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue(), limits=limits)
+        stage = Stage(scene, limits=limits)
         long = message(event(9, data=b'"' + b"x" * 2000 + b'"'))
         stage.queue.put(
             message(event(0)), long, raw(b"{" + b" " * 1999, size_bytes=52_428_800), message(event(1))
@@ -258,7 +205,7 @@ def test_a_defect_in_reading_one_message_loses_nothing_and_stops_nothing() -> No
         return cloudevents(batch_events=10, event_bytes=1000)(one)
 
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue(), broken)
+        stage = Stage(scene, format=broken)
         stage.queue.put(raw(b"boom"), *some(1))
         stage.consumer.start()
         await stage.acknowledged(2)
@@ -281,7 +228,7 @@ def test_a_defect_in_reading_one_message_loses_nothing_and_stops_nothing() -> No
 )
 def test_while_the_store_takes_nothing_it_waits_and_goes_on_in_order(problem: Exception, state: str) -> None:
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue(prefetch=2))
+        stage = Stage(scene, 2)
         stage.ingest.raises = [problem] * 5
         stage.queue.put(*some(6))
         stage.consumer.start()
@@ -299,7 +246,7 @@ def test_while_the_store_takes_nothing_it_waits_and_goes_on_in_order(problem: Ex
 
 def test_a_reject_waits_for_room_too() -> None:
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue())
+        stage = Stage(scene)
         stage.queue.put(raw(b"no"))
         inner, refusals = scene.store.rejects.add_reject, [StoreFull("full"), StoreBusy("busy")]
 
@@ -319,12 +266,12 @@ def test_a_reject_waits_for_room_too() -> None:
 
 def test_what_comes_again_after_a_reconnection_is_recognised() -> None:
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue())
+        stage = Stage(scene)
         stage.ingest.gate = asyncio.Event()
         stage.queue.put(*some(BATCH_MESSAGES + 50))
         stage.consumer.start()
         await stage.until(lambda: stage.ingest.calls)
-        stage.queue.reconnect()  # the first batch is on its way to the disk
+        stage.source.reconnect()  # the first batch is on its way to the disk
         stage.ingest.gate.set()
         await stage.acknowledged(BATCH_MESSAGES + 50)
         assert await stage.log() == [f"a-{at}" for at in range(BATCH_MESSAGES + 50)]
@@ -337,13 +284,13 @@ def test_what_comes_again_after_a_reconnection_is_recognised() -> None:
 
 def test_memory_does_not_grow_with_reconnections() -> None:
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue(prefetch=10))
+        stage = Stage(scene, 10)
         stage.ingest.gate = asyncio.Event()
         stage.queue.put(*some(40))
         stage.consumer.start()
         await stage.until(lambda: stage.ingest.calls)
         for _ in range(100):
-            stage.queue.reconnect()
+            stage.source.reconnect()
         assert len(stage.consumer._merge._queues[0]) == 10
         stage.ingest.gate.set()
         await stage.acknowledged(40)
@@ -355,7 +302,7 @@ def test_memory_does_not_grow_with_reconnections() -> None:
 
 def test_stop_finishes_what_is_in_hand_and_leaves_the_rest() -> None:
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue())
+        stage = Stage(scene)
         stage.ingest.gate = asyncio.Event()
         stage.queue.put(*some(BATCH_MESSAGES + 1))
         stage.consumer.start()
@@ -374,7 +321,7 @@ def test_stop_finishes_what_is_in_hand_and_leaves_the_rest() -> None:
 
 def test_stop_does_not_wait_for_a_store_that_takes_nothing() -> None:
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue())
+        stage = Stage(scene)
         stage.ingest.raises = [StoreFull("full")] * 1_000_000
         stage.queue.put(*some(1))
         stage.consumer.start()
@@ -388,7 +335,7 @@ def test_stop_does_not_wait_for_a_store_that_takes_nothing() -> None:
 @pytest.mark.parametrize("end", [Stopping("stopping"), StoreFailed("fsync")])
 def test_a_relay_that_ends_takes_nothing_and_acknowledges_nothing(end: Exception) -> None:
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue())
+        stage = Stage(scene)
         stage.ingest.raises = [end]
         stage.queue.put(*some(3))
         stage.consumer.start()
@@ -403,7 +350,7 @@ def test_a_relay_that_ends_takes_nothing_and_acknowledges_nothing(end: Exception
 
 def test_a_batch_message_is_taken_whole_or_rejected_whole() -> None:
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue())
+        stage = Stage(scene)
         good = encode_batch(encode_structured(event(at)) for at in range(3))
         half = encode_batch([encode_structured(event(7)), b'{"specversion":"1.0"}'])
         conflict = encode_batch(encode_structured(one) for one in (event(8), event(1, data=b"2")))
@@ -425,7 +372,7 @@ def test_a_mapping_that_was_mended_takes_the_reject() -> None:
     async def scenario(scene: Scene) -> None:
         body = json.dumps({"what": "made", "instance": {"id": "k1"}}).encode()
         wrong = plain_json(json_mapping(source="/heat", type="/what", subject="/instance/uuid"))
-        stage = Stage(scene, Queue(), wrong)
+        stage = Stage(scene, format=wrong)
         stage.queue.put(raw(body, "application/json", message_id="m-1"))
         stage.consumer.start()
         await stage.acknowledged(1)
@@ -435,7 +382,7 @@ def test_a_mapping_that_was_mended_takes_the_reject() -> None:
         with pytest.raises(InvalidEvent):
             await stage.inlet.take_again(ANYONE, reject)
         right = plain_json(json_mapping(source="/heat", type="/what", subject="/instance/id"))
-        mended = Stage(scene, Queue(), right)
+        mended = Stage(scene, format=right)
         (appended,) = await mended.inlet.take_again(ANYONE, reject)
         assert (appended.entry.event.id, appended.entry.event.subject) == ("m-1", "k1")
         (again,) = await mended.inlet.take_again(ANYONE, reject)
@@ -448,19 +395,19 @@ def test_the_state_says_since_when_and_why(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level("INFO", "fairlead.engine.sourcing")
 
     async def scenario(scene: Scene) -> None:
-        stage = Stage(scene, Queue())
+        stage = Stage(scene)
         sources = Sources([stage.consumer])
         sources.start()
         assert sources.status()[0]["state"] == "up"
         scene.clock.at += 60
-        stage.queue.tell(SourceHealth(False, "the queue 'in' is gone"))
+        stage.source.tell(SourceHealth(False, "the queue 'in' is gone"))
         down = sources.status()[0]
         assert (down["state"], down["detail"]) == ("down", "the queue 'in' is gone")
         scene.clock.at += 60
-        stage.queue.tell(SourceHealth(False, "connection refused"))
+        stage.source.tell(SourceHealth(False, "connection refused"))
         assert sources.status()[0]["since"] == down["since"]
         assert 'fairlead_source_up{source="legacy"} 0.0' in sources.metrics_text()
-        stage.queue.tell(SourceHealth(True))
+        stage.source.tell(SourceHealth(True))
         stage.queue.put(*some(2))
         await stage.acknowledged(2)
         text = sources.metrics_text()
@@ -480,8 +427,8 @@ def test_without_sources_there_is_nothing_to_show() -> None:
 
 def test_queues_of_one_group_come_out_by_the_senders_time() -> None:
     async def scenario(scene: Scene) -> None:
-        queues = [Queue(prefetch=3), Queue(prefetch=3)]
-        stages = [Stage(scene, queue) for queue in queues]
+        stages = [Stage(scene, 3), Stage(scene, 3)]
+        queues = [stage.queue for stage in stages]
         inlets = [stage.inlet for stage in stages]
         ingest = stages[0].ingest
         both = Consumer(inlets, ingest, scene.store.rejects, scene.clock, batch_events=1000)

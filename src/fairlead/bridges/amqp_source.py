@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from typing import NamedTuple
 
 from fairlead.core.source_message import SourceMessage, header_value
 from fairlead.drivers.amqp import Broker, Consumer, Incoming, Session, Topology
@@ -15,7 +16,7 @@ from fairlead.ports import Received, SourceHealth
 
 DECLARE_AGAIN_SECONDS = (0.5, 10.0)
 
-_log = logging.getLogger(__name__)
+KeepBytes = Callable[[str | None], int]
 
 
 class BrokerConnection:
@@ -53,11 +54,12 @@ class AmqpSource:
         connection: shared with the other sources of the broker.
         prefetch: the most messages that are here and not acknowledged.
         declare: make the queue where it is missing; otherwise it is waited for.
-        keep_bytes: the longest body that is kept whole; of a longer one only so much, which bounds memory.
+        keep_bytes: by a message's content type the longest body that is kept whole; of a longer one only so
+            much is kept, which bounds memory.
     """
 
     def __init__(
-        self, connection: BrokerConnection, queue: str, *, prefetch: int, declare: bool, keep_bytes: int
+        self, connection: BrokerConnection, queue: str, *, prefetch: int, declare: bool, keep_bytes: KeepBytes
     ) -> None:
         self._connection = connection
         self._queue = queue
@@ -66,6 +68,7 @@ class AmqpSource:
         self._keep_bytes = keep_bytes
         self._session: Session | None = None
         self._consumer: Consumer | None = None
+        self._round = 0
         self._take: Callable[[Received], None] = _nowhere
         self._changed: Callable[[], None] = _nobody
         self._refusal = ""
@@ -75,26 +78,30 @@ class AmqpSource:
     @property
     def health(self) -> SourceHealth:
         session, consumer = self._session, self._consumer
-        if session is None or consumer is None:
+        if session is None:
             return SourceHealth(False, "it is not open")
-        if consumer.up:
+        if consumer is not None and consumer.up:
             return SourceHealth(True)
         if not session.up and session.detail:
             return SourceHealth(False, session.detail)
-        return SourceHealth(False, self._refusal or consumer.detail)
+        if consumer is None:
+            return SourceHealth(False, self._refusal or "the queue is being put in place")
+        return SourceHealth(False, consumer.detail)
 
     def open(self, take: Callable[[Received], None], changed: Callable[[], None]) -> None:
         """See `fairlead.ports.Source`."""
         self._take, self._changed = take, changed
         self._session = self._connection.join(self._note)
-        self._consumer = self._session.consume(self._queue, self._prefetch, self._received, self._note)
         if self._declare:
             self._declaring = asyncio.get_running_loop().create_task(self._keep_declared(self._session))
+        else:
+            self._consume(self._session)
 
     def acknowledge(self, received: Received) -> None:
         """See `fairlead.ports.Source`."""
-        if self._consumer is not None and isinstance(received.ticket, Incoming):
-            self._consumer.ack(received.ticket)
+        ticket = received.ticket
+        if isinstance(ticket, _Ticket):
+            ticket.consumer.ack(ticket.incoming)
 
     async def close(self) -> None:
         """See `fairlead.ports.Source`."""
@@ -109,11 +116,20 @@ class AmqpSource:
             self._consumer.close()
         await self._connection.leave(self._note)
 
-    def _received(self, incoming: Incoming) -> None:
+    def _consume(self, session: Session) -> None:
+        self._round += 1
+        taker = partial(self._received, self._round)
+        self._consumer = session.consume(self._queue, self._prefetch, taker, self._note)
+
+    def _received(self, round: int, incoming: Incoming) -> None:
+        consumer = self._consumer
+        if round != self._round or consumer is None:
+            return
         body = incoming.body
         size = len(body)
-        if size > self._keep_bytes:
-            body = body[: self._keep_bytes]
+        keep = self._keep_bytes(incoming.content_type)
+        if size > keep:
+            body = body[:keep]
         message = SourceMessage(
             body,
             size,
@@ -123,17 +139,22 @@ class AmqpSource:
             {str(name): header_value(value) for name, value in incoming.headers.items()},
             incoming.fault,
         )
-        ticket = Incoming(b"", tag=incoming.tag, attachment=incoming.attachment)  # not the body once more
-        self._take(Received(message, incoming.attachment, ticket))
+        bare = Incoming(b"", tag=incoming.tag, attachment=incoming.attachment)  # not the body once more
+        attachment = round << 32 | incoming.attachment
+        self._take(Received(message, attachment, _Ticket(consumer, bare)))
 
     def _note(self) -> None:
         self._looked.set()
         self._changed()
 
-    # -- a queue that is missing -------------------------------------------------------------------------
+    # -- a queue that may be missing -----------------------------------------------------------------------
 
     async def _keep_declared(self, session: Session) -> None:
-        """Make the queue whenever the broker is there and does not serve it; the consumer tries by itself."""
+        """Put the queue in place whenever the broker is there and does not serve it, and then consume.
+
+        Not at the same time: RabbitMQ 3.10 ends the connection of who consumes a quorum queue in the moment
+        in which it is made.
+        """
         pause_seconds, longest = DECLARE_AGAIN_SECONDS
         while True:
             self._looked.clear()
@@ -141,17 +162,36 @@ class AmqpSource:
                 pause_seconds = DECLARE_AGAIN_SECONDS[0]
                 await self._looked.wait()
                 continue
-            try:
-                await session.declare(Topology(self._queue))
-                self._refusal = ""
-            except BrokerFailed as failure:
-                # One that is there with other arguments is read as it is.
-                self._refusal = "" if failure.kind in ("mismatch", "away") else failure.detail
-                self._changed()
+            if self._consumer is not None:
+                self._consumer.close()
+                self._consumer = None
+            in_place = await self._put_in_place(session)
+            self._looked.clear()  # of what was noted on the way, its own doing too
+            if in_place:
+                self._consume(session)
+            self._changed()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_seconds):
                     await self._looked.wait()
             pause_seconds = min(longest, pause_seconds * 2)
+
+    async def _put_in_place(self, session: Session) -> bool:
+        """Whether the queue is there now; one that is there with other arguments is read as it is."""
+        try:
+            await session.declare(Topology(self._queue))
+        except BrokerFailed as failure:
+            if failure.kind != "mismatch":
+                self._refusal = failure.detail
+                return False
+        self._refusal = ""
+        return True
+
+
+class _Ticket(NamedTuple):
+    """By what a message is acknowledged: the consumer it came to, and which one it was."""
+
+    consumer: Consumer
+    incoming: Incoming
 
 
 def _nowhere(received: Received) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from fairlead.bridges.amqp_source import AmqpSource, BrokerConnection
+from fairlead.core.codec import BATCH
 from fairlead.core.json_mapping import JsonMapping
 from fairlead.core.oslo import KeyTable
 from fairlead.drivers.amqp import Broker
@@ -68,7 +70,7 @@ def amqp_sources(
             queue.queue,
             prefetch=queue.prefetch,
             declare=queue.declare,
-            keep_bytes=_keep_bytes(queue.format, limits.event_bytes, request_bytes),
+            keep_bytes=partial(_keep_bytes, queue.format, limits.event_bytes, request_bytes),
         )
         inlet = Inlet(
             queue.name,
@@ -89,15 +91,16 @@ def amqp_sources(
     )
 
 
-def _keep_bytes(format: str, event_bytes: int, request_bytes: int) -> int:
+def _keep_bytes(format: str, event_bytes: int, request_bytes: int, content_type: str | None) -> int:
     """How long a message may be that holds events of `event_bytes`.
 
-    JSON is the event's data as it is. OpenStack's second envelope writes JSON into a string, and there is
-    context in it that the event has not. A batch has many events.
+    A batch has many events. OpenStack's second envelope writes JSON into a string, and there is context in
+    it that the event has not.
     """
-    if format == "json":
-        return event_bytes
-    return min(4 * event_bytes, request_bytes) if format == "oslo" else request_bytes
+    if format == "oslo":
+        return min(4 * event_bytes, request_bytes)
+    is_batch = format == "cloudevents" and (content_type or "").strip().lower().startswith(BATCH)
+    return request_bytes if is_batch else event_bytes
 
 
 def _broker(queue: Queue, login: tuple[str, str] | None, ca_file: str | None) -> Broker:
