@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AMQP 0-9-1 to RabbitMQ, on the running event loop (docs/adr/0008-amqp-library.md).
+"""AMQP 0-9-1 to RabbitMQ, on the running event loop (docs/adr/0009-amqp-library.md).
 
 The only place that knows the client library, with the modules `amqp_…` beside it. A `Session` is one
 connection that is kept up; publishing, consuming and everything else have channels of their own in it, so

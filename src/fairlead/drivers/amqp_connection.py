@@ -116,7 +116,7 @@ class Wire:
         heard = self._connection.bytes_received
         self._silent = self._silent + 1 if heard == self._heard else 0
         self._heard = heard
-        if self._silent > _TICKS:
+        if self._silent >= _TICKS:
             seconds = self._tick_seconds * _TICKS
             self.abort(f"nothing came from {self.where} for {seconds:.0f} s: it or the path to it hangs")
             return

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The frames that every message costs, as bytes: publish, deliver, acknowledge (AMQP 0-9-1, 2.3 and 4.2).
 
-The client library writes and reads these too, at three times the cost (docs/adr/0008-amqp-library.md); all
+The client library writes and reads these too, at three times the cost (docs/adr/0009-amqp-library.md); all
 other frames are its own.
 """
 
