@@ -148,6 +148,19 @@ def test_a_kill_between_accept_and_acknowledgement_loses_nothing_and_repeats_not
         assert rejects(relay.api) == []
 
 
+def test_a_stop_does_not_wait_for_a_broker_that_hears_nothing(
+    rabbitmq: RabbitNode, sender: Sender, tmp_path: Path
+) -> None:
+    with MuteCable(rabbitmq.port) as cable:
+        url = f"amqp://127.0.0.1:{cable.port}/{sender.vhost}"
+        with taking(tmp_path, source(url, "in")) as relay:
+            until_state(relay.api, "up")
+            cable.mute()
+            sender.send("in", *events(10))
+            assert until_taken(relay.api, 10) == ids(10)
+            assert relay.stop() == 0
+
+
 def test_kills_in_the_middle_lose_nothing(rabbitmq: RabbitNode, sender: Sender, tmp_path: Path) -> None:
     total = 4000
     sender.send("in", *events(total))
