@@ -72,6 +72,7 @@ class Bundle:
         self._done: list[tuple[Job, Application]] = []
         self._open = {id(job): job for job in jobs}  # those of which nothing was reported
         self._begun: list[Application] = []
+        self._handling: tuple[float, Application] | None = None
         self._ending = False
         self.partable = len(jobs) > 1
         self.handled = 0
@@ -98,6 +99,14 @@ class Bundle:
             results.append(Again(job, None))
         return self._reported(results)
 
+    def handling_seconds(self) -> float:
+        """How long the handler that runs has run, but for its waiting for others; 0 where none does."""
+        handling = self._handling
+        if handling is None:
+            return 0.0
+        began, one = handling
+        return time.perf_counter() - began - self._applier.waited_seconds(one)
+
     def end(self) -> None:
         """Begin no further handler; from any thread."""
         self._ending = True
@@ -119,14 +128,15 @@ class Bundle:
             return self._to_do.popleft() if self._to_do else None
 
     def _handle(self, job: Job, one: Application) -> list[Result]:
-        began = time.perf_counter()
+        self._handling = (time.perf_counter(), one)
         try:
             self._applier.handle(one)
         except InboxError as error:
             return self._reported([Again(job, error)])
         finally:
             self.handled += 1
-            self.handler_seconds += time.perf_counter() - began - self._applier.waited_seconds(one)
+            self.handler_seconds += self.handling_seconds()
+            self._handling = None
         with self._guard:
             self._done.append((job, one))
         return []

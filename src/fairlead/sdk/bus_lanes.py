@@ -22,7 +22,7 @@ from fairlead.sdk.bus_deliveries import BusAnswer, BusDeliveries
 log = logging.getLogger("fairlead.receiver")
 
 BUNDLE_SECONDS = 0.002  # how long the handlers of one are to take together
-SLOW_SECONDS = 0.05  # when a bundle is parted
+SLOW_SECONDS = 0.02  # how long one handler may take until its bundle is parted
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 PATIENT_TRIES = 5  # with a key that another process or REST has
 
@@ -46,8 +46,8 @@ class BusLanes:
         self._lanes: dict[Hashable, deque[Job]] = {}  # behind the one that is ready, under way or paused
         self._ready: deque[Job] = deque()
         self._under_way: set[Hashable] = set()  # lanes
-        self._active: dict[Bundle, float] = {}  # since when, loop time
-        self._quick: set[Bundle] = set()  # those that have not taken long
+        self._active: set[Bundle] = set()
+        self._quick: set[Bundle] = set()  # those of which no handler has taken long
         self._size, self._most = 1, deliveries.applier.most_at_once
         self._era = 0
         self._planned = self._ending = False
@@ -115,7 +115,7 @@ class BusLanes:
             jobs = [self._ready.popleft() for _ in range(min(self._size, len(self._ready)))]
             self._under_way.update(job.delivery.lane for job in jobs)
             bundle = Bundle(self._deliveries, jobs)
-            self._active[bundle] = self._loop.time()
+            self._active.add(bundle)
             self._quick.add(bundle)
             self._quiet.clear()
             self._give(partial(self._run, bundle))
@@ -135,11 +135,10 @@ class BusLanes:
         self._loop.call_soon_threadsafe(self._on_results, bundle.part())
 
     def _look(self) -> None:
-        """Part the bundles that take long."""
+        """Part the bundles of which a handler takes long."""
         self._watch = None
-        slow = self._loop.time() - SLOW_SECONDS
-        for bundle, since in self._active.items():
-            if since <= slow and bundle in self._quick:
+        for bundle in self._active:
+            if bundle in self._quick and bundle.handling_seconds() > SLOW_SECONDS:
                 self._size = 1
                 self._quick.discard(bundle)
             if bundle not in self._quick and bundle.partable and self._idle:
@@ -152,7 +151,7 @@ class BusLanes:
     # -- results -------------------------------------------------------------------------------------------
 
     def _on_run(self, bundle: Bundle, results: list[Result]) -> None:
-        del self._active[bundle]
+        self._active.discard(bundle)
         self._quick.discard(bundle)
         if bundle.handled:
             mean = max(bundle.handler_seconds / bundle.handled, 1e-6)

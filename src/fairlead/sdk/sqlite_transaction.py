@@ -32,7 +32,7 @@ class SqliteTransaction:
         self._joined = self._sealed = self._ended = False
         self._kept_in = 0  # the number of the hold's transaction that keeps what the handler wrote
         self._released = False
-        self.waited_seconds = 0.0
+        self._wait: tuple[float, float | None] = (0.0, 0.0)  # for the file, from and until
         # An abandoned `run` must not take the file after the delivery has ended.
         self._turn = threading.Lock()
 
@@ -83,10 +83,10 @@ class SqliteTransaction:
             if self._sealed:
                 raise RuntimeError("the delivery has ended; its transaction cannot be used any more")
             if not self._joined:
-                began = time.perf_counter()
+                self._wait = (time.perf_counter(), None)
                 connection = self.hold.enter()
                 self._joined = True
-                self.waited_seconds = time.perf_counter() - began
+                self._wait = (self._wait[0], time.perf_counter())
                 inbox_file.check(connection, self._place, (self._record or self._memory).generation)
 
     # -- for the receiver ------------------------------------------------------------------------------
@@ -135,6 +135,12 @@ class SqliteTransaction:
                     self.hold.drop()
             finally:
                 self.hold.when_free(partial(self._process.let_go, self._place, released=self._released))
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long the handler has waited for others that write; it may do so now."""
+        began, ended = self._wait
+        return (time.perf_counter() if ended is None else ended) - began
 
     # -- for `store` -----------------------------------------------------------------------------------
 
