@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -59,15 +60,11 @@ class Progress:
     @classmethod
     def around(cls, low_water: int, scan_pos: int, open_positions: Iterable[int]) -> Progress:
         """The progress that leaves exactly `open_positions`, ascending and above `low_water`, unsettled."""
-        done: list[tuple[int, int]] = []
-        first = low_water + 1
-        for position in open_positions:
-            if position > first:
-                done.append((first, position - 1))
-            first = position + 1
-        if low_water + 1 < first <= scan_pos:
-            done.append((first, scan_pos))
-        return cls(low_water, scan_pos, tuple(done))
+        bounds = (low_water, *open_positions, scan_pos + 1)
+        if len(bounds) == 2:
+            return cls(low_water, scan_pos)  # nothing is open: `low_water` says it all
+        gaps = [(one + 1, other - 1) for one, other in pairwise(bounds) if other - one > 1]
+        return cls(low_water, scan_pos, tuple(gaps))
 
 
 @dataclass(frozen=True, slots=True)

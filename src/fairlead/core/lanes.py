@@ -32,6 +32,7 @@ from fairlead.core.window import Sent, Window
 
 UNBOUNDED = 2**62
 READ_AHEAD_BYTES = 8 * 1024 * 1024
+BATCHED = 2  # times the read-ahead where events go in batches: most are full then, of fewer lanes each
 
 
 class Lanes:
@@ -41,7 +42,8 @@ class Lanes:
         state: what the store knows; nothing is sent before (`low_water`, `scan_pos`] was read again.
         options: the subscription's.
         breaker: a closed one.
-        read_ahead: at most so many unsettled events stand in the queues of lanes without a hold.
+        read_ahead: at most so many unsettled events stand in the queues of lanes without a hold; twice
+            as many where they go in batches, so that a key has several to give to each.
         window: what is under way on a bus in the present epoch.
         now, wall: the monotonic time and the wall clock's Unix time of one moment.
         settled: per key, up to where it is settled though the store does not know it yet.
@@ -78,7 +80,8 @@ class Lanes:
         self.paging = Paging(self.queues, self.holds, self._settling, breaker)
         self._settled = {} if settled is None else settled
         self._stored = state.progress
-        self._read_ahead = read_ahead
+        self._base_read_ahead = read_ahead
+        self._read_ahead = _read_ahead(read_ahead, options)
         self._settling.take_over(self._settled, now)
 
     # -- reading -------------------------------------------------------------------------------------------
@@ -223,6 +226,7 @@ class Lanes:
     def reconfigure(self, options: DeliveryOptions) -> None:
         """Go by other options from now on, and give the target a fresh chance."""
         self._settling.options = options
+        self._read_ahead = _read_ahead(self._base_read_ahead, options)
         self.breaker.reset()
 
     # -- on a bus ------------------------------------------------------------------------------------------
@@ -294,3 +298,7 @@ class Lanes:
         self.holds.released.update(key for key in snapshot.released if key not in self.holds)
         self._settling.waiting[:0] = snapshot.waiting
         self._settling.hurry = True
+
+
+def _read_ahead(events: int, options: DeliveryOptions) -> int:
+    return events if options.batch is None else events * BATCHED

@@ -97,12 +97,11 @@ class Queues:
         lane = self._lanes.get(key)
         if lane is None:
             return
-        queue = lane.queue
-        before = len(queue)
+        queue, sent, close = lane.queue, lane.sent, self._close
         while queue and queue[0].position <= up_to:
-            self._close(queue.popleft())
-        if lane.sent:
-            lane.sent = max(0, lane.sent - before + len(queue))
+            close(queue.popleft())
+            sent -= 1
+        lane.sent = max(0, sent)
 
     def drop(self, key: str) -> None:
         """Forget a lane's queue: a hold covers its events."""
