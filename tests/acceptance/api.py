@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 CALL_SECONDS = 60.0
 STRUCTURED = "application/cloudevents+json"
-OUTSIDE = ("filters", "source", "types", "protocolsettings")
+OUTSIDE = ("filters", "source", "types", "protocolsettings", "sinkcredential")
 BATCH = "application/cloudevents-batch+json"
 
 
@@ -108,7 +108,8 @@ class Api:
     def subscribe(self, name: str, sink: str, **config: Any) -> dict[str, Any]:
         """Make or replace a subscription; its `config` may hold `filters`, `source`, `types` too."""
         outside = {name: config.pop(name) for name in OUTSIDE if name in config}
-        document = {"id": name, "sink": sink, "protocol": "HTTP", "config": config, **outside}
+        protocol = "AMQP" if sink.startswith("amqp") else "HTTP"
+        document = {"id": name, "sink": sink, "protocol": protocol, "config": config, **outside}
         made: dict[str, Any] = self.call("PUT", f"/subscriptions/{name}", document).must(200, 201)
         return made
 
@@ -116,6 +117,11 @@ class Api:
         """The `status` of a subscription."""
         status: dict[str, Any] = self.call("GET", f"/subscriptions/{name}").must(200)["status"]
         return status
+
+    def channels(self, name: str) -> list[dict[str, Any]]:
+        """Over which target each channel of a subscription delivers."""
+        channels: list[dict[str, Any]] = self.call("GET", f"/subscriptions/{name}/channels").must(200)["items"]
+        return channels
 
     def lanes(self, name: str, state: str | None = None) -> list[dict[str, Any]]:
         """The held and parked lanes of a subscription."""

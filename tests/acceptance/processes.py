@@ -174,6 +174,7 @@ class ReceiverProcess(Child):
         fail: which share of its deliveries it refuses, or takes without the answer getting through.
         dies_in, dies_of: at the first delivery of the event with that id it kills itself, in the `handler`
             after it has written, or before the `answer` is sent.
+        bus, queue: with the library: it consumes there too. `relay_url` takes answers that the bus does not.
     """
 
     def __init__(
@@ -185,13 +186,16 @@ class ReceiverProcess(Child):
         fail: float = 0.0,
         dies_in: str | None = None,
         dies_of: str | None = None,
+        bus: Sequence[str] = (),
+        queue: str = "",
+        relay_url: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.port = free_port()
         self.history = place / f"{name}.db"
         options = {
             "port": self.port, "history": str(self.history), "secret": secret, "fail": fail,
-            "dies_in": dies_in, "dies_of": dies_of,
+            "dies_in": dies_in, "dies_of": dies_of, "bus": list(bus), "queue": queue, "relay_url": relay_url,
         }  # fmt: skip
         command = [sys.executable, "-m", "tests.acceptance.receiver_process", json.dumps(options)]
         super().__init__(place, name, command, ready="receiver ready", environment=environment)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import random
 import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,18 +80,37 @@ class Faults:
         return random.random() < self._share / 2
 
 
+class Gates:
+    """A handler stands before `<id>.shut` as long as there is such a file; it leaves `<id>.waits` there."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def pass_through(self, id: str) -> None:
+        shut, pause = self._place / f"{id}.shut", threading.Event()
+        while shut.exists():
+            (self._place / f"{id}.waits").touch()
+            pause.wait(0.02)
+
+
 class WithLibrary:
-    """`Receiver` on an inbox file, the history in the same transaction."""
+    """`Receiver` on an inbox file, the history in the same transaction; on a bus too if there is one."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         _open(options["history"]).close()
         self._faults = Faults(options)
         inbox = SqliteInbox(options["history"], lease_seconds=3.0)  # soon free again after a kill
-        self._receiver = Receiver(self._take, secrets=[options["secret"]], inbox=inbox)
+        relay_url = options["relay_url"]
+        self._receiver = Receiver(self._take, secrets=[options["secret"]], inbox=inbox, relay_url=relay_url)
+        self._gates = Gates(Path(options["history"]).parent)
+        if options["bus"]:
+            arguments = (options["bus"], options["queue"])
+            threading.Thread(target=self._receiver.consume, args=arguments, daemon=True).start()
 
     def _take(self, event: Event, transaction: SqliteTransaction) -> None:
         if self._faults.fails():
             raise RuntimeError("before it wrote")
+        self._gates.pass_through(event.id)
         transaction.execute(INSERT, _row(event.attributes, event.key))
         self._faults.dies("handler", event.id)
         if self._faults.fails():
@@ -119,6 +140,7 @@ class Plain:
 
 async def main(options: Mapping[str, Any]) -> None:
     """Serve until killed."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout)
     receiver = WithLibrary(options) if options["secret"] else Plain(options)
     server = await serve(options["port"], receiver.handle)
     print("receiver ready", flush=True)

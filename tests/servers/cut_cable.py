@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -20,9 +21,8 @@ class CutCable:
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
-        self._flowing = asyncio.Event()
-        self._flowing.set()
-        self._refusing = False
+        self._there, self._back = asyncio.Event(), asyncio.Event()  # which way bytes flow
+        self.restore()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -42,12 +42,18 @@ class CutCable:
 
     def mute(self) -> None:
         """Swallow: connections stand, new ones are made, and not one byte passes, either way."""
-        self._flowing.clear()
+        self._there.clear()
+        self._back.clear()
+
+    def deafen(self) -> None:
+        """As `mute`, but what the client says does reach the server."""
+        self._back.clear()
 
     def restore(self) -> None:
         """Let bytes pass and connections be made again; what was held back goes on its way."""
         self._refusing = False
-        self._flowing.set()
+        self._there.set()
+        self._back.set()
 
     async def close(self) -> None:
         """End everything; idempotent."""
@@ -73,16 +79,18 @@ class CutCable:
             self._writers.discard(writer)
             return
         self._writers.add(back)
-        for source, drain in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._pump(source, drain))
+        for source, drain, flowing in ((reader, back, self._there), (there, writer, self._back)):
+            task = asyncio.create_task(self._pump(source, drain, flowing))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, drain: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, source: asyncio.StreamReader, drain: asyncio.StreamWriter, flowing: asyncio.Event
+    ) -> None:
         try:
             with suppress(OSError):
                 while data := await source.read(_CHUNK_BYTES):
-                    await self._flowing.wait()
+                    await flowing.wait()
                     drain.write(data)
                     await drain.drain()
         finally:
@@ -99,3 +107,54 @@ async def cable_to(target_port: int) -> AsyncIterator[CutCable]:
         yield cable
     finally:
         await cable.close()
+
+
+class Cable:
+    """A `CutCable` for tests that run no event loop: it has a thread of its own; see `strung`."""
+
+    def __init__(self, cable: CutCable, loop: asyncio.AbstractEventLoop) -> None:
+        self._cable, self._loop = cable, loop
+        self.port = cable.port
+
+    @property
+    def opened(self) -> int:
+        """How many connections there have been."""
+        return self._cable.opened
+
+    def cut(self) -> None:
+        """See `CutCable.cut`."""
+        self._do(self._cable.cut)
+
+    def mute(self) -> None:
+        """See `CutCable.mute`."""
+        self._do(self._cable.mute)
+
+    def deafen(self) -> None:
+        """See `CutCable.deafen`."""
+        self._do(self._cable.deafen)
+
+    def restore(self) -> None:
+        """See `CutCable.restore`."""
+        self._do(self._cable.restore)
+
+    def _do(self, what: Callable[[], None]) -> None:
+        done = threading.Event()
+        self._loop.call_soon_threadsafe(lambda: (what(), done.set()))
+        assert done.wait(60), "the cable's loop stands still"
+
+
+@contextmanager
+def strung(target_port: int) -> Iterator[Cable]:
+    """A cable to `target_port`, used from the calling thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    cable = CutCable(target_port)
+    try:
+        asyncio.run_coroutine_threadsafe(cable.start(), loop).result(60)
+        yield Cable(cable, loop)
+    finally:
+        asyncio.run_coroutine_threadsafe(cable.close(), loop).result(60)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -157,6 +157,11 @@ class RabbitNode:
 
     # -- its life ------------------------------------------------------------------------------------------
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has been started, and not killed since."""
+        return self._process is not None
+
     def begin(self) -> None:
         """Start it without waiting: the nodes of a cluster wait for each other."""
         assert self._process is None, "it runs"

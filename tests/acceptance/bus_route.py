@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A relay, a broker, REST behind it, and a receiver with the library on both: all of them real processes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pika
+
+from tests.acceptance.api import event
+from tests.acceptance.history import Applied, Log, check_applied
+from tests.acceptance.processes import QUICK, ReceiverProcess, RelayProcess
+from tests.acceptance.receiver_process import read_history
+from tests.acceptance.waiting import until
+from tests.contract.receiving import SECRET
+from tests.servers.cut_cable import Cable, strung
+from tests.servers.rabbitmq import RabbitNode
+
+NAME = "console"
+QUEUE = f"fairlead.{NAME}.0"
+
+SOON = f"""{QUICK}
+[failover]
+confirm_late = "1s"
+suspect = "1s"
+return_after = "1s"
+return_max = "4s"
+probe_every = "300ms"
+"""
+"""What tests want of a relay on a bus: to leave it soon, and to come back soon."""
+
+
+@dataclass
+class BusRoute:
+    """The subscription `console` goes over `node`, with REST behind it.
+
+    Attributes:
+        cable: between relay and broker.
+        receiver_cable: between receiver and broker.
+    """
+
+    relay: RelayProcess
+    receiver: ReceiverProcess
+    node: RabbitNode
+    vhost: str
+    cable: Cable
+    receiver_cable: Cable
+
+    # -- what is seen --------------------------------------------------------------------------------------
+
+    @property
+    def channels(self) -> list[dict[str, Any]]:
+        """See `GET /subscriptions/{id}/channels`."""
+        return self.relay.api.channels(NAME)
+
+    @property
+    def history(self) -> list[Applied]:
+        """What the receiver has applied, in order."""
+        return read_history(self.receiver.history)
+
+    @property
+    def applied(self) -> int:
+        """How much that is."""
+        return len(self.history)
+
+    def states(self) -> Counter[str]:
+        """How many channels are in which state."""
+        return Counter(one["state"] for one in self.channels)
+
+    def switches(self) -> dict[int, int]:
+        """How often each channel has changed its target."""
+        return {one["partition"]: one["switches"] for one in self.channels}
+
+    def reasons(self) -> set[str]:
+        """Why the channels are where they are."""
+        return {one["reason"] for one in self.channels if one["reason"]}
+
+    def delivered(self) -> dict[int, set[tuple[int, int]]]:
+        """Which positions were delivered over which target, as the relay has noted it."""
+        found: dict[int, set[tuple[int, int]]] = defaultdict(set)
+        for one in self.relay.api.items(f"/subscriptions/{NAME}/attempts", outcome="delivered"):
+            found[one["target"]].add((one["partition"], one["position"]))
+        return dict(found)
+
+    @property
+    def depth(self) -> int:
+        """Messages ready in the queue."""
+        with self.operator() as channel:
+            return int(channel.queue_declare(QUEUE, passive=True).method.message_count)
+
+    def story(self) -> str:
+        """All that explains a failure."""
+        told = [f"{one}" for one in self.channels] if self.relay.alive else []
+        told += [f"status {self.relay.api.status(NAME)}"] if self.relay.alive else []
+        told += [f"lanes {self.relay.api.lanes(NAME)[:20]}"] if self.relay.alive else []
+        told += [f"applied {self.applied}, the last {self.history[-5:]}"]
+        told += ["the relay said", self.relay.said[-4000:], "the receiver said", self.receiver.said[-4000:]]
+        return "\n".join(told)
+
+    # -- what is waited for --------------------------------------------------------------------------------
+
+    def until_all(self, state: str) -> None:
+        """Every channel is in that state."""
+        until(lambda: set(self.states()) == {state}, lambda: f"all are on {state}:\n{self.story()}")
+
+    def until_any(self, state: str) -> None:
+        """A channel is in that state."""
+        until(lambda: self.states()[state], lambda: f"one is on {state}:\n{self.story()}")
+
+    def until_applied(self, count: int) -> None:
+        """The receiver has applied so many."""
+        until(lambda: self.applied >= count, lambda: f"{count} are applied:\n{self.story()}")
+
+    def settle(self) -> None:
+        """Everything is applied, in order per key, none twice in a generation."""
+        until(lambda: self.relay.api.drained(NAME), lambda: f"all is settled:\n{self.story()}")
+        try:
+            check_applied(self.history, Log.read(self.relay.api), once=True)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.story()}") from None
+        for child in (self.relay, self.receiver):
+            assert "Traceback" not in child.said, child.said[-4000:]
+
+    # -- what is done --------------------------------------------------------------------------------------
+
+    def publish(self, numbers: Sequence[int], keys: Sequence[str] = ("k1",)) -> None:
+        """Events of each key."""
+        for number in numbers:
+            self.relay.api.publish(*(event(number, key) for key in keys))
+
+    def shut_gate(self, id: str) -> Path:
+        """Let the handler stand before an event until the file returned is removed."""
+        gate = self.receiver.place / f"{id}.shut"
+        gate.touch()
+        return gate
+
+    def until_at_gate(self, id: str) -> None:
+        """The handler stands there."""
+        waits = self.receiver.place / f"{id}.waits"
+        until(waits.exists, lambda: f"{id} is in the handler:\n{self.story()}")
+
+    @contextmanager
+    def operator(self) -> Iterator[Any]:
+        """A channel at the broker, by another client."""
+        parameters = pika.URLParameters(with_login(self.node.url(self.vhost)) + "?heartbeat=0")
+        connection = pika.BlockingConnection(parameters)
+        try:
+            yield connection.channel()
+        finally:
+            if connection.is_open:
+                connection.close()
+
+
+def with_login(url: str) -> str:
+    """What a receiver wants."""
+    return url.replace("://", "://guest:guest@")
+
+
+@contextmanager
+def bus_route(
+    place: Path,
+    node: RabbitNode,
+    *,
+    config: str = SOON,
+    settings: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    fail: float = 0.0,
+    **options: Any,
+) -> Iterator[BusRoute]:
+    """Everything runs, every channel is on the bus.
+
+    Args:
+        settings: of the bus (`protocolsettings`).
+        options: of the subscription's `config`.
+    """
+    vhost = node.add_vhost()
+    with ExitStack() as stack:
+        cable, receiver_cable = (stack.enter_context(strung(node.port)) for _ in range(2))
+        relay = stack.enter_context(RelayProcess(place, config, environment=environment))
+        receiver = ReceiverProcess(
+            place,
+            "receiver",
+            secret=SECRET,
+            fail=fail,
+            bus=[with_login(node.url(vhost, port=receiver_cable.port))],
+            queue=QUEUE,
+            relay_url=f"http://127.0.0.1:{relay.port}",
+        )
+        stack.enter_context(receiver)
+        relay.api.subscribe(
+            NAME,
+            node.url(vhost, port=cable.port),
+            protocolsettings=dict(settings or {}),
+            route=[{"sink": receiver.url, "protocol": "HTTP"}],
+            receiver="library",
+            secret=SECRET,
+            **options,
+        )
+        route = BusRoute(relay, receiver, node, vhost, cable, receiver_cable)
+        route.until_all("bus")
+        yield route
