@@ -144,7 +144,8 @@ async def amqp_bus(config: Config, policy: EgressPolicy, clock: Clock, store: Sq
     resolver = Resolver(policy, ttl_seconds=config.egress.dns_ttl_seconds)
     node_id = await store.note("relay", "node-id")
     if node_id is None:  # kept, so that a restart finds the answers in its reply queue
-        node_id = await store.note("relay", "node-id", os.urandom(8).hex()) or ""
+        node_id = os.urandom(8).hex()
+        await store.note("relay", "node-id", node_id)
     return AmqpBus(policy, resolver, clock, node_id=node_id, ca_file=config.egress.ca_file)
 
 

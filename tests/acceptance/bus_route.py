@@ -80,12 +80,13 @@ class BusRoute:
         """Why the channels are where they are."""
         return {one["reason"] for one in self.channels if one["reason"]}
 
-    def delivered(self) -> dict[int, set[tuple[int, int]]]:
-        """Which positions were delivered over which target, as the relay has noted it."""
-        found: dict[int, set[tuple[int, int]]] = defaultdict(set)
+    def delivered(self) -> dict[int, set[str]]:
+        """The ids of what was delivered over each target, as the relay notes it, a moment later."""
+        ids = {place: id for (_, id), place in Log.read(self.relay.api).places.items()}
+        found: dict[int, set[str]] = defaultdict(set)
         for one in self.relay.api.items(f"/subscriptions/{NAME}/attempts", outcome="delivered"):
-            found[one["target"]].add((one["partition"], one["position"]))
-        return dict(found)
+            found[one["target"]].add(ids[one["partition"], one["position"]])
+        return found
 
     @property
     def depth(self) -> int:
@@ -100,6 +101,7 @@ class BusRoute:
         told += [f"lanes {self.relay.api.lanes(NAME)[:20]}"] if self.relay.alive else []
         told += [f"applied {self.applied}, the last {self.history[-5:]}"]
         told += ["the relay said", self.relay.said[-4000:], "the receiver said", self.receiver.said[-4000:]]
+        told += ["the broker said", self.node.said[-3000:]]
         return "\n".join(told)
 
     # -- what is waited for --------------------------------------------------------------------------------
@@ -115,6 +117,14 @@ class BusRoute:
     def until_applied(self, count: int) -> None:
         """The receiver has applied so many."""
         until(lambda: self.applied >= count, lambda: f"{count} are applied:\n{self.story()}")
+
+    def until_delivered(self, numbers: Sequence[int], keys: Sequence[str], *, target: int) -> None:
+        """These events of these keys went over that target."""
+        ids = {f"{key}-{number}" for number in numbers for key in keys}
+        until(
+            lambda: ids <= self.delivered()[target],
+            lambda: f"over target {target} went {self.delivered()}:\n{self.story()}",
+        )
 
     def settle(self) -> None:
         """Everything is applied, in order per key, none twice in a generation."""

@@ -237,9 +237,13 @@ class RabbitNode:
             except OSError:
                 return False
 
+    @property
+    def said(self) -> str:
+        """Its log since it was made."""
+        return (self._base / "console").read_text(errors="replace")
+
     def _why_not(self) -> str:
-        console = (self._base / "console").read_text(errors="replace")
-        return f"RabbitMQ serves at {self.port}; it said\n{console[-3000:]}"
+        return f"RabbitMQ serves at {self.port}; it said\n{self.said[-3000:]}"
 
     # -- what operators do ---------------------------------------------------------------------------------
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from fairlead.transports.amqp_session import BrokerSession
 
 AGAIN_SECONDS = 5.0
+GONE_SECONDS = 1.0
+"""So long a queue that is gone stays away. A broker that has it back within milliseconds does not tell its
+consumers that theirs was deleted, and what it hands them is never seen (RabbitMQ 3.10)."""
 MISSING = "pip install 'fairlead[amqp]'"
 
 _CONFIRMED = Published("confirmed")
@@ -118,6 +121,7 @@ class AmqpLink:
         self._left = left
         self._topologies = topologies_of(subscription.id, target.settings)
         self._in_place = False
+        self._gone = False
         self._detail = ""
         self._placing: asyncio.Task[None] | None = None
         self._closed = False
@@ -166,7 +170,7 @@ class AmqpLink:
             return
         if result.kind in ("unroutable", "lost") and self._in_place and self._session.up:
             # Queue, binding or exchange is gone: in place again before more goes.
-            self._in_place, self._detail = False, result.detail
+            self._in_place, self._gone, self._detail = False, True, result.detail
             self._look()
         done(Published(result.kind, result.detail))
 
@@ -194,8 +198,9 @@ class AmqpLink:
 
     async def _place(self) -> None:
         try:
-            if self._detail and not self._topologies[0].create:
-                await asyncio.sleep(AGAIN_SECONDS)  # a binding cannot be asked for, only tried again
+            if self._gone:
+                self._gone = False  # a binding that is not ours cannot be asked for, only tried again
+                await asyncio.sleep(GONE_SECONDS if self._topologies[0].create else AGAIN_SECONDS)
             while self._session.up and not self._in_place:
                 try:
                     for topology in self._topologies:

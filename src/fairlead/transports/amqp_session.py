@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from fairlead.drivers.amqp import Broker, Incoming, Message, Result, Session, Topology
+from fairlead.drivers.amqp import Broker, Consumer, Incoming, Message, Result, Session, Topology
 from fairlead.drivers.resolver import Resolver
 from fairlead.errors import BrokerFailed
 from fairlead.ports.bus import TakeAnswer
@@ -42,7 +42,7 @@ class BrokerSession:
         name = f"fairlead {node_id}"
         self._publishing = Session(broker, name=name, changed=self._changed, resolve=resolver)
         self._listening = Session(broker, name=f"{name} (answers)", changed=self._changed, resolve=resolver)
-        self._consumer = self._listening.consume(self.reply_queue, PREFETCH, self._arrived, self._changed)
+        self._consumer: Consumer | None = None
 
     @property
     def up(self) -> bool:
@@ -92,19 +92,31 @@ class BrokerSession:
 
     # -- the reply queue -----------------------------------------------------------------------------------
 
+    @property
+    def _consumes(self) -> bool:
+        return self._consumer is not None and self._consumer.up
+
     def _changed(self) -> None:
-        if self._listening.up and not self._consumer.up and self._placing is None:
+        if self._listening.up and not self._consumes and self._placing is None:
             self._placing = asyncio.get_running_loop().create_task(self._place())
         for changed in list(self._listeners):
             changed()
 
     async def _place(self) -> None:
-        """Declare the reply queue until it is consumed from: it is new, or somebody has deleted it."""
+        """Declare the reply queue until it is consumed from: it is new, or somebody has deleted it.
+
+        A new one first: RabbitMQ 3.10 ends the connection of who consumes a quorum queue in the moment in
+        which it is made.
+        """
         topology = Topology(self.reply_queue, single_active=False)
         try:
-            while self._listening.up and not self._consumer.up:
+            while self._listening.up and not self._consumes:
                 try:
                     await self._listening.declare(topology)
+                    if self._consumer is None:
+                        self._consumer = self._listening.consume(
+                            self.reply_queue, PREFETCH, self._arrived, self._changed
+                        )
                 except BrokerFailed as failure:
                     if failure.kind != "away":
                         self._tell(f"answers cannot come back over the bus: {failure.detail}")
@@ -129,6 +141,7 @@ class BrokerSession:
                 named = {name.lower(): str(value) for name, value in incoming.headers.items()}
                 named["webhook-id"] = incoming.message_id or ""
                 await self._take(named, incoming.body)
-                self._consumer.ack(incoming)
+                if self._consumer is not None:
+                    self._consumer.ack(incoming)
         finally:
             self._taking = None
