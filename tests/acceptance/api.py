@@ -120,7 +120,8 @@ class Api:
 
     def channels(self, name: str) -> list[dict[str, Any]]:
         """Over which target each channel of a subscription delivers."""
-        channels: list[dict[str, Any]] = self.call("GET", f"/subscriptions/{name}/channels").must(200)["items"]
+        page = self.call("GET", f"/subscriptions/{name}/channels").must(200)
+        channels: list[dict[str, Any]] = page["items"]
         return channels
 
     def lanes(self, name: str, state: str | None = None) -> list[dict[str, Any]]:

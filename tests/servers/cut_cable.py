@@ -139,7 +139,8 @@ class Cable:
 
     def _do(self, what: Callable[[], None]) -> None:
         done = threading.Event()
-        self._loop.call_soon_threadsafe(lambda: (what(), done.set()))
+        self._loop.call_soon_threadsafe(what)
+        self._loop.call_soon_threadsafe(done.set)
         assert done.wait(60), "the cable's loop stands still"
 
 
