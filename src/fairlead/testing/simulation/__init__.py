@@ -4,5 +4,6 @@
     python -m fairlead.testing.simulation --config rest --seed 7 --trace
 
 One seed is one run: chaos, then the faults heal and everything owed must get through. What must hold is in
-`checker`, what goes wrong in `network`, `disk` and `world`, and what the rules are worth in `mutants`.
+`checker` and `wires`, what goes wrong in `network`, `disk`, `broker`, `broker_faults` and `chaos`, and what
+the rules are worth in `mutants`.
 """

@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from fairlead.testing.simulation.broker import FINE, BrokerWeather
+from fairlead.testing.simulation.network import GONE
 
 if TYPE_CHECKING:
     from fairlead.testing.simulation.bus_side import BusSide
@@ -15,14 +16,9 @@ if TYPE_CHECKING:
 
 
 class BrokerFaults:
-    """Breaks the broker; `heal` puts it right.
-
-    Attributes:
-        gone: the bus does not come back, and REST has to do.
-    """
+    """Breaks the broker; `heal` puts it right."""
 
     def __init__(self, world: World, side: BusSide, random: Random) -> None:
-        self.gone = False
         self._world = world
         self._side = side
         self._random = random
@@ -37,15 +33,17 @@ class BrokerFaults:
             await self._break_something(roll())
 
     def heal(self) -> None:
-        """No fault lasts; but the bus may be gone for good where there is REST."""
-        broker = self._side.broker
+        """No fault lasts; but where there are two ways to the receiver, one may be gone for good."""
+        broker, configuration, roll = self._side.broker, self._world.configuration, self._random.random()
         broker.weather = FINE
         broker.blocked, broker.up = False, True
         broker.cut_off.clear()
-        self.gone = self._random.random() < 0.25 and self._world.configuration.leaves_the_bus
-        if self.gone:
+        if roll < 0.25 and configuration.leaves_the_bus:
             self._world.say("broker: is gone for good")
             broker.up = False
+        elif roll > 0.75 and configuration.route == ("bus", "rest"):
+            self._world.say("network: is gone for good")
+            self._world.network.weather = GONE
         broker.tell()
         self._cut_consumers(1.0)
 

@@ -40,6 +40,7 @@ class Weather:
 
 
 CALM = Weather(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+GONE = Weather(1.0)
 NOISES = (
     HttpAnswer(500, [], b""),
     HttpAnswer(502, [], b"<html>bad gateway</html>"),
