@@ -93,7 +93,8 @@ WHAT_HAPPENS = (
     "100000000000000000", "as a ghost", "an answer goes over REST", "dies", "its connection ends",
     "broker: down", "broker: blocks", "broker: deletes", "broker: purges", "broker: loses", "broker: repeats",
     "broker: refuses", "broker: returns", "broker: does not confirm", "broker: gives", "broker: bad",
-    "broker: takes what", "is cut off from the broker", "broker: is gone for good", "network: is gone for good",
+    "broker: takes what", "is cut off from the broker", "broker: is gone for good",
+    "network: is gone for good",
 )  # fmt: skip
 
 
