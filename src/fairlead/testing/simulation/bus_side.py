@@ -22,12 +22,12 @@ from fairlead.testing.simulation.bus import queue_name
 from fairlead.testing.simulation.clock import BEGIN
 from fairlead.testing.simulation.consumers import Consumer
 from fairlead.testing.simulation.operators import NAME, SECRET
+from fairlead.testing.simulation.wires import IMPOSSIBLE
 
 if TYPE_CHECKING:
     from fairlead.testing.simulation.world import World
 
 FOREIGN_SECRET = "whsec_YW5vdGhlciBzdWJzY3JpcHRpb24ncyBzZWNyZXQ="  # noqa: S105  # nobody's
-FAR_BEYOND = 10**17
 
 
 class BusSide:
@@ -100,7 +100,7 @@ class BusSide:
         genuine = parse_answer(answer.body)
         if genuine.result == "fence":
             return None
-        lie = replace(genuine, result="applied", applied=FAR_BEYOND, type=None, detail=None)
+        lie = replace(genuine, result="applied", applied=IMPOSSIBLE, type=None, detail=None)
         timestamp = answer.headers[TIMESTAMP]
         kind = self._random.randrange(4)
         if kind == 0:  # the signature is of another body

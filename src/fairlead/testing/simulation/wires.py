@@ -20,6 +20,7 @@ from fairlead.errors import InvalidRequest
 from fairlead.ports import Delivery, Parcel
 from fairlead.testing.simulation.checker import Checker
 
+IMPOSSIBLE = 10**17
 Lane = tuple[str, float, int, str]
 Flow = tuple[str, float, int, int, int]
 """A node's, a subscription's (by when it was made), a partition's, in one generation and epoch."""
@@ -84,6 +85,7 @@ class WireChecker:
         self._now = now
         self._violated = violated
         self._flows: dict[Flow, Window] = {}
+        self._told: dict[tuple[str, int, int, str], int] = {}
         self._requested: dict[tuple[int, int], set[int]] = {}
         self._flights: dict[Lane, int] = {}
 
@@ -144,17 +146,24 @@ class WireChecker:
         if delivery.seq != window.seq + 1:
             self._violated(f"SEQ {partition}: {delivery.seq} follows {window.seq} in epoch {fence.epoch}")
         (parcel,) = delivery.parcels
-        window.publish(window.seq + 1, parcel.entry.key, parcel.entry.position, self._now())
+        key, position = parcel.entry.key, parcel.entry.position
+        told = self._told.get((node, partition, fence.generation, key), 0)
+        window.publish(window.seq + 1, key, position, self._now())
+        window.applied(key, told)  # it was answered for while it was made ready
         window.forget(self._now() - self._patience_seconds)
         if len(window.out) > self._most:
             self._violated(f"WINDOW {partition}: {len(window.out)} are under way in epoch {fence.epoch}")
 
     def hearing(self, node: str, body: bytes) -> None:
-        """An answer has come to a node, genuine or not; only what it would free is noted."""
+        """An answer has come to a node; only what it frees is noted. A forged one claims the impossible."""
         try:
             answer = parse_answer(body)
         except InvalidRequest:
             return
+        if (answer.applied or 0) >= IMPOSSIBLE:
+            return
+        place = (node, answer.partition, answer.generation, answer.key or "")
+        self._told[place] = max(answer.applied or 0, self._told.get(place, 0))
         for flow, window in self._flows.items():
             if flow[0] != node or flow[2] != answer.partition or flow[3] != answer.generation:
                 continue
