@@ -66,11 +66,6 @@ class Flusher:
         """A context in which nothing is being stored, and nothing is until it ends."""
         return self._lock
 
-    async def pass_by(self) -> None:
-        """Wait until what is being stored at this moment is, or is refused."""
-        async with self._lock:
-            pass
-
     async def flush(self, owners: Iterable[Flushing] | None = None, *, everything: bool = True) -> bool:
         """Store what these owners have, or all that are dirty; False if the store refused for now."""
         async with self._lock:

@@ -47,10 +47,10 @@ class Reloading:
         try:
             while self._outdated and not owner.closed:
                 await owner.drained()
-                await owner.works.flusher.pass_by()  # what is being stored belongs to the old memory
-                self._outdated = False
                 try:
-                    await self._load_again()
+                    async with owner.works.flusher.alone():  # what is stored or fenced is of the old memory
+                        self._outdated = False
+                        await self._load_again()
                 except (StoreBusy, StoreFull):
                     self._outdated = True
                     await asyncio.sleep(RETRY_SECONDS)

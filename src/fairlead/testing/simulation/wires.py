@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What must hold of what goes out, looked at as it does, on both transports.
 
-EPOCH     a (generation, epoch) is on a wire before it is committed
+EPOCH     a (generation, epoch) is on a wire before it is committed, or after the node that sends has used
+          a newer one
 TARGET    an epoch that is in force goes to another target than was committed with it
 FLIGHT    two requests of one lane are under way, or a message while a request is
 SEQ       on a bus: not 1, 2, 3 … per channel and epoch
@@ -85,6 +86,7 @@ class WireChecker:
         self._now = now
         self._violated = violated
         self._flows: dict[Flow, Window] = {}
+        self._newest: dict[tuple[str, float, int], tuple[int, int]] = {}
         self._told: dict[tuple[str, int, int, str], int] = {}
         self._requested: dict[tuple[int, int], set[int]] = {}
         self._flights: dict[Lane, int] = {}
@@ -106,6 +108,10 @@ class WireChecker:
         ours, stored = (fence.generation, fence.epoch), (state.generation, state.epoch)
         if ours > stored:
             self._violated(f"EPOCH {channel.partition}: {ours} is on a wire, and {stored} is committed")
+        flow = (node, made_at, channel.partition)
+        newest = self._newest[flow] = max(ours, self._newest.get(flow, ours))
+        if ours < newest and published:
+            self._violated(f"EPOCH {channel.partition}: {node} goes back from {newest} to {ours}")
         if ours == stored and delivery.parcels and fence.target != state.target:
             self._violated(
                 f"TARGET {channel.partition}: {ours} goes to {fence.target}, committed for {state.target}"
