@@ -29,7 +29,11 @@ TARGET: dict[str, Schema] = {
     "protocol": words("HTTP", "AMQP"),
     "protocolsettings": {
         "type": "object",
-        "description": "HTTP: method, headers, mode (structured, binary, bare), handshake (none, required).",
+        "description": (
+            "HTTP: method, headers, mode (structured, binary, bare), handshake (none, required)."
+            " AMQP: exchange, routing_key, queue, shards, declare, addresses, mode (structured, binary),"
+            " address (reserved)."
+        ),
     },
     "sinkcredential": or_null(
         shown("credentialtype", credentialtype=words("PLAIN", "ACCESSTOKEN"), identifier=TEXT, secret=TEXT)
