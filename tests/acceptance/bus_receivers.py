@@ -42,7 +42,10 @@ signal.signal(signal.SIGTERM, lambda *_: receiver.stop())
 server = make_server("127.0.0.1", 0, receiver.wsgi, handler_class=Quiet)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 print("port", server.server_port, flush=True)
-receiver.consume(url, queue)
+try:
+    receiver.consume(url, queue)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
 receiver.close()
 print("ended", flush=True)
 """
@@ -87,10 +90,10 @@ class BusReceiver:
         self._process.kill()
         self._process.wait()
 
-    def end(self) -> int:
-        """As a supervisor ends it; its exit status."""
+    def end(self, by: signal.Signals = signal.SIGTERM) -> int:
+        """As a supervisor or a user ends it; its exit status."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(by)
         return self._process.wait(60)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -79,14 +80,16 @@ def test_the_single_active_consumer_moves_between_processes_that_share_an_inbox(
         assert effects(receivers[0].inbox) == owed.wanted
 
 
-def test_it_ends_as_a_supervisor_wants_and_leaves_the_rest_in_the_queue(
-    relay: RelayEnd, tmp_path: Path
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_as_it_is_told_and_leaves_the_rest_in_the_queue(
+    by: signal.Signals, relay: RelayEnd, tmp_path: Path
 ) -> None:
     kit = ReceiverKit(SECRET, bus=True)
     relay.publish(*[kit.deliver(event(n, f"k{n % 50}")) for n in range(500)])
     with bus_receivers(tmp_path, relay) as (receiver,):
         until(lambda: receiver.applied() >= 10, "some are applied")
-        assert receiver.end() == 0
+        assert receiver.end(by) == 0
+        assert ("interrupted" in receiver.said) == (by is signal.SIGINT)
         done = receiver.applied()
         assert "ended" in receiver.said
         until(lambda: relay.depth() == 500 - done, "what was not begun waits in the queue")

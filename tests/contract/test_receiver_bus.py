@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fairlead import Receiver
 from fairlead.sdk.bus_deliveries import BusMessage
+from fairlead.sdk.receiver_bus import ReceiverBus
 from fairlead.sdk.sqlite_inbox import SqliteInbox
 from fairlead.testing.receiver_kit import ReceiverKit, bus_message
 from tests.acceptance.waiting import until
@@ -194,6 +198,18 @@ def test_close_ends_consume(relay: RelayEnd, receiver: Receiver) -> None:
         assert not thread.is_alive()
 
 
+def test_a_stop_that_comes_before_it_is_connected_counts(
+    relay: RelayEnd, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(self: ReceiverBus, *args: Any, **options: Any) -> None:
+        receiver.stop()
+        original(self, *args, **options)
+
+    original = ReceiverBus.__init__
+    monkeypatch.setattr(ReceiverBus, "__init__", late)
+    receiver.consume(relay.url, QUEUE)
+
+
 def test_a_queue_that_is_not_there_yet_is_waited_for(
     relay: RelayEnd, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -232,3 +248,20 @@ def test_one_of_several_addresses_is_enough(relay: RelayEnd, receiver: Receiver)
 def test_a_url_that_is_none_is_refused_at_once(url: str | list[str], receiver: Receiver) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # the sentence is the driver's
         receiver.consume(url, QUEUE)
+
+
+def test_without_the_amqp_library_it_says_what_to_install(tmp_path: Path) -> None:
+    code = """
+import sys
+sys.modules["pika"] = None
+from fairlead import Receiver
+receiver = Receiver(print, secrets=[sys.argv[1]], inbox=sys.argv[2])
+receiver.handle("POST", {}, b"")
+try:
+    receiver.consume("amqp://h/", "q")
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code, SECRET, str(tmp_path / "inbox.db")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "pip install 'fairlead[amqp]'" in done.stdout

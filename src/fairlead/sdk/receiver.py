@@ -36,6 +36,7 @@ from fairlead.sdk.handler import BackgroundLoop, Handler, caller
 from fairlead.sdk.inbox import Inbox
 from fairlead.sdk.reply import Reply, of_problem
 from fairlead.sdk.sqlite_inbox import SqliteInbox
+from fairlead.sdk.stopping import Stop
 
 if TYPE_CHECKING:
     from fairlead.sdk.receiver_asgi import ReceiverAsgi
@@ -108,7 +109,7 @@ class Receiver:
         self._clock = clock
         self._background = BackgroundLoop()
         self._processes: dict[int, _Process] = {}
-        self._buses: set[ReceiverBus] = set()
+        self._stops: set[Stop] = set()
 
     # -- mounting --------------------------------------------------------------------------------------
 
@@ -152,34 +153,31 @@ class Receiver:
         Raises:
             ValueError: a URL that is none, or a `whpk_…` among the secrets without `answer_secret`.
             ModuleNotFoundError: the AMQP library is not installed: `pip install 'fairlead[amqp]'`.
+            KeyboardInterrupt: Ctrl-C, once what has begun is done.
         """
+        stop = Stop()  # before all else, so that nobody's `stop` is missed
+        self._stops.add(stop)
         try:
-            from fairlead.sdk.receiver_bus import ReceiverBus, broker_of
-        except ModuleNotFoundError as error:
-            raise _without_pika(error) from None
-        applier = Applier(self.inbox, caller(self._handler, None, self._background))
-        bus = ReceiverBus(self, applier, broker_of(amqp_url, ca_file), queue, prefetch)
-        self._buses.add(bus)
-        try:
-            bus.run()
+            applier = Applier(self.inbox, caller(self._handler, None, self._background))
+            _receiver_bus()(self, applier, amqp_url, queue, ca_file=ca_file, prefetch=prefetch).run(stop)
         finally:
-            self._buses.discard(bus)
-            bus.ended.set()
+            self._stops.discard(stop)
+            stop.ended.set()
 
     def stop(self) -> None:
         """Let `consume` return once what it has begun is done; from any thread or a signal handler."""
-        for bus in tuple(self._buses):
-            bus.stop()
+        for stop in tuple(self._stops):
+            stop.ask()
 
     def close(self) -> None:
         """Stop consuming, wait for the deliveries under way and close the inbox; idempotent.
 
         Not from a handler, nor from a signal handler of the thread that consumes: there, `stop` does.
         """
-        buses = tuple(self._buses)
+        stops = tuple(self._stops)
         self.stop()
-        for bus in buses:
-            bus.ended.wait()
+        for stop in stops:
+            stop.ended.wait()
         process = self._processes.pop(os.getpid(), None)
         if process is not None:
             process.workers.shutdown(wait=True)
@@ -270,11 +268,15 @@ class Receiver:
         return Reply(204, allowed)
 
 
-def _without_pika(error: ModuleNotFoundError) -> ModuleNotFoundError:
-    if error.name != "pika":
-        return error
-    detail = "Receiver.consume needs an AMQP library: pip install 'fairlead[amqp]'"
-    return ModuleNotFoundError(detail, name=error.name)
+def _receiver_bus() -> type[ReceiverBus]:
+    try:
+        from fairlead.sdk.receiver_bus import ReceiverBus
+    except ModuleNotFoundError as error:
+        if error.name != "pika":
+            raise
+        detail = "Receiver.consume needs an AMQP library: pip install 'fairlead[amqp]'"
+        raise ModuleNotFoundError(detail, name=error.name) from None
+    return ReceiverBus
 
 
 def _checked(secrets: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from fairlead.sdk.bus_bundle import Job
 from fairlead.sdk.bus_deliveries import BusAnswer, BusDeliveries, BusMessage
 from fairlead.sdk.bus_lanes import BusLanes
 from fairlead.sdk.bus_posting import AnswerPost
+from fairlead.sdk.stopping import Stop
 
 if TYPE_CHECKING:
     from fairlead.sdk.receiver import Receiver
@@ -44,51 +44,44 @@ class ReceiverBus:
     """One call of `Receiver.consume`.
 
     Args:
+        urls: of one broker, or of the nodes of one cluster.
         prefetch: messages that the broker hands over before the first of them is acknowledged.
 
-    Attributes:
-        ended: set when `run` has returned.
-
     Raises:
-        ValueError: `relay_url` is no URL of a relay, or a secret cannot sign answers.
+        ValueError: a URL is none, or a secret cannot sign answers.
     """
 
     def __init__(
-        self, receiver: Receiver, applier: Applier, broker: Broker, queue: str, prefetch: int
+        self,
+        receiver: Receiver,
+        applier: Applier,
+        urls: str | Sequence[str],
+        queue: str,
+        *,
+        ca_file: str | None,
+        prefetch: int,
     ) -> None:
         self._deliveries = BusDeliveries(
             applier, receiver.secrets, receiver.answer_secret, max_body_bytes=receiver.max_body_bytes
         )
-        url = receiver.relay_url
-        self._post = None if url is None else AnswerPost(url, ca_file=broker.ca_file)
-        self._broker, self._queue, self._prefetch = broker, queue, prefetch
+        relay_url = receiver.relay_url
+        self._post = None if relay_url is None else AnswerPost(relay_url, ca_file=ca_file)
+        self._broker = broker_of(urls, ca_file)
+        self._queue, self._prefetch = queue, prefetch
         self._concurrency = receiver.concurrency
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._stopped = False
-        self.ended = threading.Event()
+        self._ending = False
         self._said = ""
         self._session: Session
         self._lanes: BusLanes
         self._consumer: Consumer
         self._answers: BusAnswers
 
-    def run(self) -> None:
+    def run(self, stop: Stop) -> None:
         """Consume until `stop`, connecting again and again; finish what has begun."""
-        asyncio.run(self._consume())
+        if not stop.asked:
+            asyncio.run(self._consume(stop))
 
-    def stop(self) -> None:
-        """Let `run` return soon; from any thread or a signal handler. Idempotent."""
-        self._stopped = True
-        loop, stop = self._loop, self._stop
-        if loop is not None and stop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(stop.set)
-
-    async def _consume(self) -> None:
-        self._stop = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        if self._stopped:
-            return
+    async def _consume(self, stop: Stop) -> None:
         name = f"fairlead receiver of {self._queue}"
         self._session = session = Session(self._broker, name=name, changed=self._tell)
         self._said = session.detail
@@ -96,8 +89,9 @@ class ReceiverBus:
         self._answers = BusAnswers(session, self._post)
         self._consumer = session.consume(self._queue, self._prefetch, self._on_message, self._on_change)
         try:
-            await self._stop.wait()
+            await stop.wait()
         finally:
+            self._ending = True
             await self._lanes.close()
             await self._answers.close()
             self._consumer.close()
@@ -106,7 +100,7 @@ class ReceiverBus:
     # -- what the broker hands over ------------------------------------------------------------------------
 
     def _on_message(self, incoming: Incoming) -> None:
-        if self._stopped:
+        if self._ending:
             return  # it is not ours to begin: unsettled it goes to whoever comes next
         headers = {**incoming.headers, "webhook-id": incoming.message_id}
         message = BusMessage(headers, incoming.content_type, incoming.body, incoming.reply_to)
@@ -131,7 +125,7 @@ class ReceiverBus:
         """Say in the log, once, what has changed."""
         consumer, session = self._consumer, self._session
         why = "" if consumer.up else consumer.detail if session.up else session.detail
-        if why == self._said or self._stopped:
+        if why == self._said or self._ending:
             return
         self._said = why
         if why:
