@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.effort import examples
 from tests.loop_guard import guarded
 from tests.servers.rabbitmq import rabbitmq, rabbitmq_nodes
 
@@ -20,7 +21,8 @@ TESTS = Path(__file__).parent
 LOOP_IS_VIRTUAL = TESTS / "simulation"
 """There the loop runs the store's writer itself, in virtual time: blocking is the point."""
 
-settings.register_profile("fairlead", deadline=None)  # no test asserts a duration, hypothesis's neither
+# No test asserts a duration, hypothesis's neither.
+settings.register_profile("fairlead", deadline=None, max_examples=examples(100))
 settings.load_profile("fairlead")
 
 

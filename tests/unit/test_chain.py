@@ -10,6 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from fairlead.core.chain import Memory, conclude, decide, entered, is_stale
 from fairlead.core.channel import ChannelId
 from fairlead.core.stamps import FenceStamps, Stamps
+from tests.effort import examples
 
 CHANNEL = ChannelId("console", 5)
 small = st.integers(0, 6)
@@ -205,4 +206,6 @@ class ChainAgainstNaiveModel(RuleBasedStateMachine):
 
 
 TestChainAgainstNaiveModel = ChainAgainstNaiveModel.TestCase
-TestChainAgainstNaiveModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestChainAgainstNaiveModel.settings = settings(
+    max_examples=examples(60), stateful_step_count=40, deadline=None
+)

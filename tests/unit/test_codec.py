@@ -25,6 +25,7 @@ from fairlead.core.codec import (
     encode_structured,
 )
 from fairlead.errors import InvalidEvent, MalformedJson, Problem, TooLarge, UnsupportedMediaType
+from tests.effort import examples
 from tests.event_strategies import events, json_values
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "vectors/cloudevents/cloudevents.schema.json").read_text())
@@ -52,7 +53,7 @@ def refused(text: bytes) -> Problem:
 # -- round trips -----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(events())
 def test_an_event_comes_back_from_structured_mode_unchanged(event: Event) -> None:
     again = decode_structured(encode_structured(event))
@@ -61,19 +62,19 @@ def test_an_event_comes_back_from_structured_mode_unchanged(event: Event) -> Non
     assert again.head == event.head
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(st.lists(events(), max_size=5))
 def test_events_come_back_from_a_batch_in_order(some: list[Event]) -> None:
     assert decode_batch(encode_batch(map(encode_structured, some)), 5) == some
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(events())
 def test_what_is_encoded_holds_to_the_json_schema(event: Event) -> None:
     jsonschema.validate(json.loads(encode_structured(event, STAMPS)), SCHEMA)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(events())
 def test_stamps_are_attributes_of_what_is_sent_and_dropped_from_what_comes(event: Event) -> None:
     sent = encode_structured(event, STAMPS)

@@ -17,6 +17,7 @@ from fairlead import Event
 from fairlead.core.codec import decode_structured
 from fairlead.core.event import canonical, partition_of
 from fairlead.errors import InvalidEvent
+from tests.effort import examples
 from tests.event_strategies import events, texts
 
 
@@ -51,7 +52,7 @@ def test_an_event_cannot_be_changed() -> None:
             exec(change, {"made": made})
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(events())
 def test_a_copied_or_pickled_event_is_the_same(made: Event) -> None:
     for other in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
@@ -59,7 +60,7 @@ def test_a_copied_or_pickled_event_is_the_same(made: Event) -> None:
         assert (other.attributes, other.payload, other.form) == (made.attributes, made.payload, made.form)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(events())
 def test_an_event_survives_its_row(made: Event) -> None:
     again = Event.from_row(made.head, made.payload, made.form)
@@ -161,7 +162,7 @@ def test_partitions_stay_where_they_were_in_the_first_release() -> None:
     assert [partition_of(key, 8) for key in ("/heat k1", "/heat", "p", "/nova ü")] == [1, 4, 6, 4]
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(events(), events())
 def test_events_are_equal_when_attributes_and_data_are(one: Event, other: Event) -> None:
     equal = (dict(one.attributes), one.payload, one.form) == (

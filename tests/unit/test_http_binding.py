@@ -17,6 +17,7 @@ from fairlead.core.codec import decode_request
 from fairlead.core.event import canonical
 from fairlead.core.http_binding import decode_binary, encode_binary, percent_decode, percent_encode
 from fairlead.errors import InvalidEvent, MalformedJson, Problem
+from tests.effort import examples
 from tests.event_strategies import events
 
 FEATURE = (Path(__file__).parents[1] / "vectors/cloudevents/http-protocol-binding.feature").read_text()
@@ -84,7 +85,7 @@ def test_the_feature_file_has_its_four_examples() -> None:
 # -- round trip -------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(events())
 def test_an_event_comes_back_from_binary_mode_with_canonical_attributes(event: Event) -> None:
     assume(
@@ -98,7 +99,7 @@ def test_an_event_comes_back_from_binary_mode_with_canonical_attributes(event: E
     assert again.same_as(event)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(events())
 def test_every_header_can_stand_in_a_request(event: Event) -> None:
     headers, _ = encode_binary(event, {"flsubscription": "console", "flskipped": "38 40"})

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,8 @@ IO_LIBRARIES = {"httptools", "pyreqwest", "aiohttp", "sqlite3", "uvicorn", "uvlo
 PURE_THIRD_PARTY = {"msgspec", "cryptography"}
 
 
-def _imports(path: Path) -> Iterator[str]:
+@cache
+def _imports(path: Path) -> frozenset[str]:
     """Every module that `path` imports when it runs; what only type checkers see does not count."""
     tree = ast.parse(path.read_text())
     unseen = {
@@ -33,14 +34,16 @@ def _imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
+    names: set[str] = set()
     for node in ast.walk(tree):
         if node in unseen:
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            yield node.module or ""
+            names.add(node.module or "")
+    return frozenset(names)
 
 
 def test_the_layers_hold_without_an_exception() -> None:
@@ -52,7 +55,7 @@ def test_the_layers_hold_without_an_exception() -> None:
 
 def test_the_core_reaches_no_clock_no_randomness_and_no_world() -> None:
     for path in CORE:
-        names = set(_imports(path))
+        names = _imports(path)
         roots = {name.split(".")[0] for name in names}
         assert not (roots | names) & IMPURE, path
         assert roots <= {"fairlead", *PURE_THIRD_PARTY, *sys.stdlib_module_names}

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from fairlead.core.outcome import Outcome
 from fairlead.core.retry import RetryPolicy
 from fairlead.core.subscription import DeliveryOptions
+from tests.effort import examples
 from tests.unit.lanes_world import World
 
 KEYS = st.sampled_from("abcd")
@@ -168,5 +169,5 @@ class LanesMachine(RuleBasedStateMachine):
 
 TestLanes = LanesMachine.TestCase
 TestLanes.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(150), stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )

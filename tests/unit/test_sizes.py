@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,14 @@ def _length(function: Function) -> int:
     return length
 
 
+@cache
+def _shape(path: Path) -> tuple[bool, dict[str, int]]:
+    """Whether a module says what it is, and how long its functions are; parsed once for all tests."""
+    tree = ast.parse(path.read_text())
+    lengths = {f"{_name(path)}:{one.lineno} {one.name}": _length(one) for one in _functions(tree)}
+    return bool(ast.get_docstring(tree)), lengths
+
+
 def test_every_module_stays_under_300_lines() -> None:
     lengths = {_name(path): len(path.read_text().splitlines()) for path in MODULES}
     long = {name: length for name, length in lengths.items() if length > MOST_LINES_OF_A_MODULE}
@@ -40,11 +49,7 @@ def test_every_module_stays_under_300_lines() -> None:
 
 
 def test_every_function_stays_under_50_lines() -> None:
-    lengths = {
-        f"{_name(path)}:{one.lineno} {one.name}": _length(one)
-        for path in MODULES
-        for one in _functions(ast.parse(path.read_text()))
-    }
+    lengths = {name: length for path in MODULES for name, length in _shape(path)[1].items()}
     assert not {name: length for name, length in lengths.items() if length > MOST_LINES_OF_A_FUNCTION}
 
 
@@ -54,7 +59,7 @@ def test_every_module_has_its_licence_its_docstring_and_a_name_that_says_somethi
         assert text.startswith("# SPDX-License-Identifier: Apache-2.0\n"), path
         assert path.stem not in VAGUE, path
         package_mark = path.name == "__init__.py" and len(text.splitlines()) == 1
-        assert package_mark or ast.get_docstring(ast.parse(text)), f"{path}: say in a sentence what it is"
+        assert package_mark or _shape(path)[0], f"{path}: say in a sentence what it is"
 
 
 def test_nothing_is_left_for_later() -> None:
