@@ -121,8 +121,7 @@ class Api:
     def channels(self, name: str) -> list[dict[str, Any]]:
         """Over which target each channel of a subscription delivers."""
         page = self.call("GET", f"/subscriptions/{name}/channels").must(200)
-        channels: list[dict[str, Any]] = page["items"]
-        return channels
+        return list(page["items"])
 
     def lanes(self, name: str, state: str | None = None) -> list[dict[str, Any]]:
         """The held and parked lanes of a subscription."""
