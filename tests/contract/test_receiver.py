@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from fairlead import Receiver, Reject
 from fairlead.core.answer import parse_answer, parse_results, parse_stale
@@ -60,7 +61,7 @@ def test_the_handler_sees_the_event_as_it_came_with_the_relays_attributes(
 
 def test_the_handler_is_told_which_events_were_skipped(receiver: Receiver, taken: Taken) -> None:
     relay = kit()
-    send(receiver, relay.deliver(event(), replace(relay.stamp(event()), pos=9, skipped=(4, 7))))
+    send(receiver, relay.deliver(event(), structs.replace(relay.stamp(event()), pos=9, skipped=(4, 7))))
     assert taken.events[0].extensions["flskipped"] == "4 7"
 
 
@@ -129,7 +130,8 @@ def test_the_floor_stands_in_for_what_was_pruned(receiver: Receiver, taken: Take
     relay.floor = 7
     send(receiver, relay.fence())
     relay.epoch = 2
-    answer = parse_answer(send(receiver, relay.deliver(event(1), replace(relay.stamp(event()), pos=1))).body)
+    earlier = structs.replace(relay.stamp(event()), pos=1)
+    answer = parse_answer(send(receiver, relay.deliver(event(1), earlier)).body)
     assert (answer.result, answer.applied) == ("duplicate", 7)
 
 
@@ -168,7 +170,7 @@ def test_a_failed_handler_leaves_the_new_epoch_in_force(receiver: Receiver, take
     zombie = relay.deliver(event(1))
     assert zombie.stamps is not None
     taken.fail = lambda n: ValueError("later")
-    assert send(receiver, relay.deliver(event(1), replace(zombie.stamps, epoch=2))).status == 503
+    assert send(receiver, relay.deliver(event(1), structs.replace(zombie.stamps, epoch=2))).status == 503
     taken.fail = lambda n: None
     assert send(receiver, zombie).status == 409
 

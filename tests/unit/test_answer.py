@@ -18,8 +18,9 @@ from fairlead.core.answer import (
     parse_results,
     parse_stale,
 )
+from fairlead.core.attributes import OURS
 from fairlead.core.channel import ChannelId
-from fairlead.core.stamps import Stamps, read_batch_stamps, read_fence, read_stamps
+from fairlead.core.stamps import Stamps, read_batch_stamps, read_fence, read_stamps, stamps_among
 from fairlead.errors import InvalidEvent, InvalidRequest, MalformedJson
 
 numbers = st.integers(0, 10**18 - 1)
@@ -114,6 +115,30 @@ def test_a_stamp_that_is_not_decimal_digits_is_refused(value: object) -> None:
     good = Stamps(ChannelId("c", 0), 1, 1, 0, pos=1, prev=0).attributes()
     with pytest.raises(InvalidEvent, match="lacks the relay's attributes"):
         read_stamps(msgspec.json.encode({**good, "flpos": value}))
+
+
+odd = st.sampled_from(
+    ["", " ", "0", "1 2", " 1", "1 ", "01", "-1", "\u0661", "9" * 18, "9" * 19, 7, None, True]
+)
+
+
+ours = st.sampled_from(sorted(OURS))
+
+
+@given(stamps, st.dictionaries(ours, odd, max_size=3), st.sets(ours))
+def test_stamps_found_among_attributes_are_those_of_the_body(
+    one: Stamps, changed: dict[str, str | int], left_out: set[str]
+) -> None:
+    attributes = {
+        name: value for name, value in {**one.attributes(), **changed}.items() if name not in left_out
+    }
+    found = stamps_among(attributes)
+    assert found is None or found == read_stamps(msgspec.json.encode(attributes))
+
+
+@given(stamps)
+def test_stamps_are_found_among_attributes_unless_there_are_skips(one: Stamps) -> None:
+    assert stamps_among({"id": "a-1", **one.attributes()}) == (None if one.skipped else one)
 
 
 def test_what_is_not_json_has_no_stamps() -> None:

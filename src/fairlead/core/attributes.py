@@ -85,7 +85,7 @@ def check_attributes(attributes: Mapping[str, object]) -> None:
     for name, value in hoped.items():
         if plain:
             syntax = _SYNTAX.get(name)
-            if syntax(value) if syntax is not None else _is_name(name) and name != "data":
+            if syntax(value) if syntax is not None else name in OURS or (_is_name(name) and name != "data"):
                 continue
         problem = _look_closely(name, value)
         if problem is not None:

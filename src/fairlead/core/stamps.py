@@ -6,11 +6,14 @@ On the wire they are CloudEvents Strings of decimal digits, for CloudEvents inte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from operator import itemgetter
 from typing import Annotated, TypeVar
 
 import msgspec
 
+from fairlead.core.attributes import AttributeValue
 from fairlead.core.channel import ChannelId
 from fairlead.errors import Fault, InvalidEvent, MalformedJson
 
@@ -18,8 +21,7 @@ T = TypeVar("T")
 Digits = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9][0-9]{0,17})$")]
 
 
-@dataclass(frozen=True, slots=True)
-class FenceStamps:
+class FenceStamps(msgspec.Struct, frozen=True):
     """What a fence delivery carries, and every event too.
 
     Attributes:
@@ -34,8 +36,7 @@ class FenceStamps:
     floor: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stamps(FenceStamps):
+class Stamps(FenceStamps, frozen=True):
     """What an event's delivery carries.
 
     Attributes:
@@ -93,6 +94,25 @@ def read_stamps(body: bytes) -> Stamps:
     return _event(_decode(body, _one))
 
 
+def stamps_among(attributes: Mapping[str, AttributeValue]) -> Stamps | None:
+    """The stamps among the attributes of one event, where they are as relays mostly write them.
+
+    None is for `read_stamps` to tell: one is missing or wrong, or the event has skips before it.
+    """
+    if "flskipped" in attributes:
+        return None
+    try:
+        subscription, *required = _named(attributes)
+        numbers = " ".join((*required, attributes.get("flseq", "0")))  # type: ignore[arg-type]  # else TypeError
+    except (KeyError, TypeError):
+        return None
+    if not subscription or not isinstance(subscription, str) or not _seven_numbers(numbers):
+        return None
+    partition, generation, epoch, floor, pos, prev, seq = map(int, numbers.split())
+    channel = ChannelId(subscription, partition)
+    return Stamps(channel, generation, epoch, floor, pos, prev, seq if "flseq" in attributes else None)
+
+
 def read_batch_stamps(body: bytes) -> list[Stamps]:
     """The stamps of each event of a batch, in order. Raises as `read_stamps`."""
     return [_event(stamps) for stamps in _decode(body, _many)]
@@ -131,6 +151,10 @@ def _decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise MalformedJson(f"the body is not JSON: {error}") from error
 
 
+_named = itemgetter(
+    "flsubscription", "flpartition", "flgeneration", "flepoch", "flfloor", "flpos", "flprev"
+)
+_seven_numbers = re.compile(r"(?:0|[1-9][0-9]{0,17})(?: (?:0|[1-9][0-9]{0,17})){6}").fullmatch
 _one = msgspec.json.Decoder(_Event)
 _many = msgspec.json.Decoder(list[_Event])
 _fence_only = msgspec.json.Decoder(_Fence)

@@ -8,7 +8,7 @@ import msgspec
 from fairlead.core.answer import AnswerDocument, Result, Stale, encode_results
 from fairlead.core.codec import decode_batch, decode_delivery
 from fairlead.core.event import Event
-from fairlead.core.stamps import Stamps, read_batch_stamps, read_fence, read_stamps
+from fairlead.core.stamps import Stamps, read_batch_stamps, read_fence, read_stamps, stamps_among
 from fairlead.errors import InboxError, InvalidEvent, Overloaded, UnsupportedMediaType
 from fairlead.sdk.applying import Applier
 from fairlead.sdk.reply import JSON, Reply, of_answer, of_problem, of_stale
@@ -47,7 +47,8 @@ def media_type_of(content_type: str) -> str:
 
 def read_structured(body: bytes) -> tuple[Event, Stamps]:
     """The event of a structured delivery, and where it stands. Raises MalformedJson, InvalidEvent."""
-    return decode_delivery(body), read_stamps(body)
+    event = decode_delivery(body)
+    return event, stamps_among(event.attributes) or read_stamps(body)
 
 
 def _stamped(event: Event, stamps: Stamps) -> Event:

@@ -168,7 +168,7 @@ class ReceiverKit:
 
     def stale(self, event: Event) -> SignedRequest:
         """What a relay that has lost its lease sends: an epoch that is over."""
-        return self.deliver(event, replace(self.stamp(event), epoch=self.epoch - 1))
+        return self.deliver(event, msgspec.structs.replace(self.stamp(event), epoch=self.epoch - 1))
 
     def tampered(self, request: SignedRequest) -> SignedRequest:
         """A delivery that somebody changed on its way."""
