@@ -64,13 +64,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = DEADLINE_SECONDS) -> None:
+def until(
+    condition: Callable[[], bool], what: str, seconds: float = DEADLINE_SECONDS, pause_seconds: float = 0.005
+) -> None:
     """Poll until a condition holds; a benchmark that waits in vain says for what."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(0.005)
+        time.sleep(pause_seconds)
 
 
 @dataclass(frozen=True)

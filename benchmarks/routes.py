@@ -18,6 +18,7 @@ from tests.servers.rabbitmq import RabbitNode
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NAME = "bench"
 AT_ONCE = 256  # publishes under way, as the bare client has
+LOOK_SECONDS = 0.1  # a relay asked for its status every few milliseconds would do little else
 LIBRARY = {"receiver": "library", "secret": SECRET}
 
 
@@ -84,7 +85,7 @@ def pass_through(folder: Path, seconds: int, node: RabbitNode | None = None) -> 
         before = process.cpu_seconds(), cpu_seconds(taker.pid)
         begun = time.monotonic()
         load = wrk(process.url, folder, seconds=seconds, connections=AT_ONCE)
-        until(lambda: settled(process), "the last answer")
+        until(lambda: settled(process), "the last answer", pause_seconds=LOOK_SECONDS)
         took_seconds = time.monotonic() - begun
         spent = [(after - at) * 1e6 / load.requests for after, at in zip(
             (process.cpu_seconds(), cpu_seconds(taker.pid)), before, strict=True)]

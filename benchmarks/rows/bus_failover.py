@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.figures import Figure
 from benchmarks.machine import relay, until, wrk
-from benchmarks.routes import bus_target, receiver, rest_target, settled, subscribe
+from benchmarks.routes import LOOK_SECONDS, bus_target, receiver, rest_target, settled, subscribe
 from tests.servers.rabbitmq import RabbitNode
 
 LOAD_SECONDS = 7
@@ -39,7 +39,7 @@ def measure(folder: Path) -> list[Figure]:
         assert taker.stdout is not None
         seconds = float(taker.stdout.readline()) - killed_at
         load.join()
-        until(lambda: settled(process), "the last answer")
+        until(lambda: settled(process), "the last answer", pause_seconds=LOOK_SECONDS)
     sent = json.loads((folder / "sent.json").read_text())
     repeated = sent["repeated"]
     most, total = max(repeated.values()), sum(repeated.values())
