@@ -32,7 +32,6 @@ from fairlead.core.window import Sent, Window
 
 UNBOUNDED = 2**62
 READ_AHEAD_BYTES = 8 * 1024 * 1024
-BATCHED = 2  # times the read-ahead where events go in batches: most are full then, of fewer lanes each
 
 
 class Lanes:
@@ -42,8 +41,8 @@ class Lanes:
         state: what the store knows; nothing is sent before (`low_water`, `scan_pos`] was read again.
         options: the subscription's.
         breaker: a closed one.
-        read_ahead: at most so many unsettled events stand in the queues of lanes without a hold; twice
-            as many where they go in batches, so that a key has several to give to each.
+        read_ahead: at most so many unsettled events stand in the queues of lanes without a hold, but for
+            batches (`DeliveryOptions.read_ahead`).
         window: what is under way on a bus in the present epoch.
         now, wall: the monotonic time and the wall clock's Unix time of one moment.
         settled: per key, up to where it is settled though the store does not know it yet.
@@ -80,8 +79,7 @@ class Lanes:
         self.paging = Paging(self.queues, self.holds, self._settling, breaker)
         self._settled = {} if settled is None else settled
         self._stored = state.progress
-        self._base_read_ahead = read_ahead
-        self._read_ahead = _read_ahead(read_ahead, options)
+        self._read_ahead, self._most = read_ahead, options.read_ahead(read_ahead)
         self._settling.take_over(self._settled, now)
 
     # -- reading -------------------------------------------------------------------------------------------
@@ -104,12 +102,12 @@ class Lanes:
     @property
     def room(self) -> int:
         """How many wanted entries there is room for; a whole read-ahead while catching up."""
-        return self._read_ahead - len(self.queues.open) if self.caught_up else self._read_ahead
+        return self._most - len(self.queues.open) if self.caught_up else self._most
 
     @property
     def wants_page(self) -> bool:
         """Whether a page is worth its reading: a quarter of the read-ahead is free."""
-        return self.wants_more and 4 * self.room >= self._read_ahead
+        return self.wants_more and 4 * self.room >= self._most
 
     def read(self, entry: Entry, wanted: bool) -> None:
         """The next entry of the log was read; positions between it and the one before are gone."""
@@ -138,7 +136,7 @@ class Lanes:
 
     @property
     def _has_room(self) -> bool:
-        return len(self.queues.open) < self._read_ahead and self.queues.open_bytes < READ_AHEAD_BYTES
+        return len(self.queues.open) < self._most and self.queues.open_bytes < READ_AHEAD_BYTES
 
     # -- held lanes ----------------------------------------------------------------------------------------
 
@@ -225,8 +223,7 @@ class Lanes:
 
     def reconfigure(self, options: DeliveryOptions) -> None:
         """Go by other options from now on, and give the target a fresh chance."""
-        self._settling.options = options
-        self._read_ahead = _read_ahead(self._base_read_ahead, options)
+        self._settling.options, self._most = options, options.read_ahead(self._read_ahead)
         self.breaker.reset()
 
     # -- on a bus ------------------------------------------------------------------------------------------
@@ -299,6 +296,3 @@ class Lanes:
         self._settling.waiting[:0] = snapshot.waiting
         self._settling.hurry = True
 
-
-def _read_ahead(events: int, options: DeliveryOptions) -> int:
-    return events if options.batch is None else events * BATCHED

@@ -63,6 +63,10 @@ class DeliveryOptions:
     failover: Literal["wait", "switch", "off"] = "wait"
     secret_overlap_seconds: float = 86_400.0
 
+    def read_ahead(self, events: int) -> int:
+        """How many events to read ahead: twice as many for batches, so that each has several of a key."""
+        return events if self.batch is None else 2 * events
+
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
