@@ -17,7 +17,7 @@ from fairlead.drivers import amqp_frames as frames
 from fairlead.drivers.amqp_message import Message
 from fairlead.drivers.amqp_stream import Stream
 
-FRAME_MAX = 4096
+FRAME_MAX = 8192
 names = st.text(max_size=60)
 short = st.none() | names
 values = st.recursive(
@@ -31,7 +31,7 @@ values = st.recursive(
 )
 headers = st.dictionaries(names, values, max_size=5)
 messages = st.builds(
-    Message, st.binary(max_size=20_000), content_type=short, message_id=short, reply_to=short, headers=headers
+    Message, st.binary(max_size=30_000), content_type=short, message_id=short, reply_to=short, headers=headers
 )
 
 
