@@ -272,7 +272,7 @@ def _receiver_bus() -> type[ReceiverBus]:
     try:
         from fairlead.sdk.receiver_bus import ReceiverBus
     except ModuleNotFoundError as error:
-        if error.name != "pika":
+        if (error.name or "").partition(".")[0] != "pika":
             raise
         detail = "Receiver.consume needs an AMQP library: pip install 'fairlead[amqp]'"
         raise ModuleNotFoundError(detail, name=error.name) from None
