@@ -125,6 +125,7 @@ _ON_A_BUS = (
     Mutant("bus/unsigned", False, "bus", 9, bus.unsigned),
     Mutant("bus/any_secret", False, "bus", 13, bus.any_secret),
     Mutant("bus/early_epoch", False, "bus", 0, bus.early_epoch),
+    Mutant("bus/unlocked", False, "bus-one-node", "unlocked", bus.unlocked),
     Mutant("bus/no_window", False, "bus", 5, bus.no_window),
     Mutant("bus/resend_tail", False, "bus", 4, bus.resend_tail),
     Mutant("bus/unchained", False, "bus", 0, bus.unchained),

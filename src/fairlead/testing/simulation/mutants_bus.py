@@ -26,6 +26,7 @@ from fairlead.core.window import Sent, Window
 from fairlead.engine.commands import answers
 from fairlead.engine.sending import subscriber
 from fairlead.engine.sending.channel_publisher import ChannelPublisher
+from fairlead.engine.sending.flusher import Flusher
 from fairlead.engine.sending.owner import Owner
 from fairlead.errors import FairleadError
 from fairlead.ports import Answer, Published
@@ -188,6 +189,11 @@ def early_epoch() -> Patch:
         return replace(before, epoch=epoch, target=before.target if target is None else target)
 
     return around(SqliteChannels, "fence", fence)
+
+
+def unlocked() -> Patch:
+    """A channel is read anew while a fence of it is committed, and the other way round."""
+    return instead(Flusher, "alone", lambda flusher: asyncio.Lock())
 
 
 def no_window() -> Patch:

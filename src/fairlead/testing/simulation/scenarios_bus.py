@@ -3,17 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
+from fairlead.core.channel import Fence
 from fairlead.core.subscription import Start
 from fairlead.drivers.amqp_message import Message
 from fairlead.drivers.http_message import HttpAnswer
+from fairlead.engine.sending.channel_route import ChannelRoute
+from fairlead.engine.sending.owner import Owner
+from fairlead.engine.sending.sieve import Sieve
 from fairlead.stores.sqlite.queries import queries
 from fairlead.testing.simulation.broker import FINE
 from fairlead.testing.simulation.bus import queue_name
 from fairlead.testing.simulation.operators import NAME
+from fairlead.testing.simulation.patching import around
 from fairlead.testing.simulation.receivers import OutsideReceiver
 from fairlead.testing.simulation.scenarios import (
     KEY,
@@ -137,11 +143,51 @@ class FloorRisesBehindASlowHandler(Scenario):
         return await self._serve(content_type, body)
 
 
+class ReloadMeetsSwitch(Scenario):
+    """Whenever a channel is about to go on over another target, it is read anew too (`unlocked`)."""
+
+    def __init__(self) -> None:
+        super().__init__("bus-one-node")
+
+    async def tell(self) -> None:
+        assert self.bus is not None
+        broker = self.bus.broker
+
+        def switch(original: Callable[..., None], route: ChannelRoute, *to: object) -> None:
+            route._owner.reload_soon()
+            original(route, *to)
+
+        async def load(original: Callable[..., Awaitable[None]], *what: object) -> None:
+            await self.pause(0.02)
+            await original(*what)
+
+        def begin_epoch(original: Callable[..., None], owner: Owner, fence: Fence) -> None:
+            self.wires.knows(self.relay.name, owner.subscription, fence)
+            original(owner, fence)
+
+        changes = around(ChannelRoute, "_switch", switch) + around(Sieve, "load", load)
+        with ExitStack() as stack:
+            for change in changes + around(Owner, "begin_epoch", begin_epoch):
+                stack.enter_context(change)
+            await self.serve()
+            await self.operators.subscribe(Start("beginning"), 3)
+            for _ in range(6):
+                await self.publish(self.relay, 1, 1)
+                await self.pause(6.0)
+                broker.cut_off.add(self.relay.name)
+                broker.tell()
+                await self.publish(self.relay, 1, 1)
+                await self.pause(1.0)
+                broker.cut_off.clear()
+                broker.tell()
+
+
 BUS_SCENARIOS: dict[str, Callable[[], World]] = {
     "another_p": AnotherNumberOfPartitions,
     "failed": EventFailsForLong,
     "skip_named_bus": partial(SkipOfWhatIsNotThere, "all-skip"),
     "scan_keep_bus": HoldFarBeyondALostMessage,
+    "unlocked": ReloadMeetsSwitch,
     "floor_back": FloorRisesBehindASlowHandler,
     "filter_ack_bus": partial(FilterGrowsBehindAZombie, "bus-filters"),
 }

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fairlead.core.answer import AnswerDocument, parse_answer
+from fairlead.core.channel import Fence
+from fairlead.core.subscription import Subscription
 from fairlead.errors import InvalidRequest
 from fairlead.ports import Delivery, Parcel
 from fairlead.testing.simulation.checker import Checker
@@ -108,8 +110,7 @@ class WireChecker:
         ours, stored = (fence.generation, fence.epoch), (state.generation, state.epoch)
         if ours > stored:
             self._violated(f"EPOCH {channel.partition}: {ours} is on a wire, and {stored} is committed")
-        flow = (node, made_at, channel.partition)
-        newest = self._newest[flow] = max(ours, self._newest.get(flow, ours))
+        newest = self.knows(node, delivery.subscription, fence)
         if ours < newest and published:
             self._violated(f"EPOCH {channel.partition}: {node} goes back from {newest} to {ours}")
         if ours == stored and delivery.parcels and fence.target != state.target:
@@ -119,6 +120,13 @@ class WireChecker:
 
         if delivery.subscription.options.settles == "confirm" and ours == stored and not published:
             self._check_leave(delivery)
+
+    def knows(self, node: str, subscription: Subscription, fence: Fence) -> tuple[int, int]:
+        """A node has used an epoch, or committed it; the newest it has."""
+        flow = (node, subscription.created_at, fence.channel.partition)
+        ours = (fence.generation, fence.epoch)
+        newest = self._newest[flow] = max(ours, self._newest.get(flow, ours))
+        return newest
 
     def _check_leave(self, delivery: Delivery) -> None:
         """A plain consumer's channel sends a request, and not a message."""
