@@ -43,8 +43,9 @@ class Window:
         self.out[seq] = (key, position, now)
 
     def forget(self, before: float) -> None:
-        """What was published before then is given up."""
-        self._keep(lambda number, place: place[2] >= before)
+        """What was published before then is given up, and with it all of its key."""
+        late = {key for key, _, at in self.out.values() if at < before}
+        self._keep(lambda number, place: place[0] not in late)
 
     def answered(self, answer: AnswerDocument) -> None:
         """An answer to the flow's own epoch; where it is a failure, nothing of its key is under way."""

@@ -98,7 +98,7 @@ class World:
             self._violated,
             waiting=lambda *place: [] if self.bus is None else self.bus.waiting(*place),
             window=WINDOW,
-            patience_seconds=TIMEOUT_SECONDS,
+            patience_seconds=0.9 * TIMEOUT_SECONDS,
             now=self.loop.time,
         )
         self.connection = connection = new_database()
@@ -284,6 +284,10 @@ async def _look_for_more(node: Node) -> None:
         serving = node.dispatcher.serving(subscription.id)
         if serving is None:
             await node.dispatcher.adopt(subscription)
+        elif serving.subscription.revision < subscription.revision:
+            serving.replace(subscription)
+            for owner in serving.owners.values():
+                await owner.filter_differs()  # if so, it is adopted soon
         elif serving.subscription.state != subscription.state:
             serving.replace(replace(serving.subscription, state=subscription.state))
     for partition in range(node.store.log.partitions):
