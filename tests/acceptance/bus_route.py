@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -94,6 +95,11 @@ class BusRoute:
         with self.operator() as channel:
             return int(channel.queue_declare(QUEUE, passive=True).method.message_count)
 
+    def leader(self) -> str:
+        """The node that leads the queue."""
+        listed = self.node.ctl("list_queues", "-q", "-p", self.vhost, "name", "leader", "--formatter", "json")
+        return next(str(one["leader"]) for one in json.loads(listed) if one["name"] == QUEUE)
+
     def story(self) -> str:
         """All that explains a failure."""
         told = [f"{one}" for one in self.channels] if self.relay.alive else []
@@ -133,8 +139,7 @@ class BusRoute:
             check_applied(self.history, Log.read(self.relay.api), once=True)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.story()}") from None
-        for child in (self.relay, self.receiver):
-            assert "Traceback" not in child.said, child.said[-4000:]
+        assert "Traceback" not in self.relay.said, self.relay.said[-4000:]
 
     # -- what is done --------------------------------------------------------------------------------------
 
@@ -178,26 +183,33 @@ def bus_route(
     *,
     config: str = SOON,
     settings: Mapping[str, Any] | None = None,
-    environment: Mapping[str, str] | None = None,
     fail: float = 0.0,
+    others: Sequence[RabbitNode] = (),
+    rest: bool = True,
     **options: Any,
 ) -> Iterator[BusRoute]:
     """Everything runs, every channel is on the bus.
 
     Args:
         settings: of the bus (`protocolsettings`).
+        fail: see `ReceiverProcess`.
+        others: further nodes of the same cluster; the cables are to `node`.
+        rest: there is REST behind it.
         options: of the subscription's `config`.
     """
     vhost = node.add_vhost()
     with ExitStack() as stack:
         cable, receiver_cable = (stack.enter_context(strung(node.port)) for _ in range(2))
-        relay = stack.enter_context(RelayProcess(place, config, environment=environment))
+        relay = stack.enter_context(RelayProcess(place, config))
         receiver = ReceiverProcess(
             place,
             "receiver",
             secret=SECRET,
             fail=fail,
-            bus=[with_login(node.url(vhost, port=receiver_cable.port))],
+            bus=[
+                with_login(node.url(vhost, port=receiver_cable.port)),
+                *(with_login(one.url(vhost)) for one in others),
+            ],
             queue=QUEUE,
             relay_url=f"http://127.0.0.1:{relay.port}",
         )
@@ -205,11 +217,13 @@ def bus_route(
         relay.api.subscribe(
             NAME,
             node.url(vhost, port=cable.port),
-            protocolsettings=dict(settings or {}),
-            route=[{"sink": receiver.url, "protocol": "HTTP"}],
-            receiver="library",
-            secret=SECRET,
-            **options,
+            protocolsettings={**(settings or {}), "addresses": [one.url(vhost) for one in others]},
+            **{
+                "route": [{"sink": receiver.url, "protocol": "HTTP"}] if rest else [],
+                "receiver": "library",
+                "secret": SECRET,
+                **options,
+            },
         )
         route = BusRoute(relay, receiver, node, vhost, cable, receiver_cable)
         route.until_all("bus")

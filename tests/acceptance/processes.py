@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +35,10 @@ first = "50ms"
 max = "400ms"
 """
 """What tests want of a relay: to try again soon."""
+
+
+IMPATIENT = '[store_options]\nbusy_timeout = "50ms"\n'
+"""Of one that gives up soon where its store is locked."""
 
 
 class Child:
@@ -164,6 +169,15 @@ class RelayProcess(Child):
         """`kill -9` and start again."""
         self.kill()
         return self.start()
+
+
+@contextmanager
+def locked(relay: RelayProcess) -> Iterator[None]:
+    """Nothing can be stored meanwhile."""
+    with closing(sqlite3.connect(relay.store, isolation_level=None, timeout=60)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
 
 
 class ReceiverProcess(Child):

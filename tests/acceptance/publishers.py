@@ -22,6 +22,7 @@ class Publisher:
     Attributes:
         acknowledged: what the relay answered 202 for.
         sent_again: how many requests had to be repeated.
+        ended: set to have no further batch sent.
     """
 
     def __init__(self, port: int, batches: Iterable[Sequence[Event]]) -> None:
@@ -30,7 +31,7 @@ class Publisher:
         self.failure: BaseException | None = None
         self._port = port
         self._batches = batches
-        self._ended = threading.Event()
+        self.ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def start(self) -> Self:
@@ -43,7 +44,7 @@ class Publisher:
 
     def stop(self) -> None:
         """Send no further batch; the last one stays unsent if the relay does not take it."""
-        self._ended.set()
+        self.ended.set()
         self._thread.join()
         self.check()
 
@@ -62,10 +63,10 @@ class Publisher:
         try:
             for batch in self._batches:
                 while not self._send(connection, json.dumps(batch).encode()):
-                    if self._ended.wait(PAUSE_SECONDS):
+                    if self.ended.wait(PAUSE_SECONDS):
                         return
                     self.sent_again += 1
-                if self._ended.is_set():
+                if self.ended.is_set():
                     return
         except BaseException as failure:
             self.failure = failure

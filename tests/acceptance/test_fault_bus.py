@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.acceptance.api import event
 from tests.acceptance.bus_route import NAME, QUEUE, BusRoute, bus_route
+from tests.acceptance.history import Log, check_acknowledged
+from tests.acceptance.processes import QUICK
+from tests.acceptance.publishers import Publisher
 from tests.acceptance.waiting import until
 from tests.servers.rabbitmq import RabbitNode, settled_declares
 
@@ -155,3 +161,91 @@ def test_row_34_the_relay_is_cut_off_and_the_receiver_is_not(route: BusRoute) ->
     route.until_all("bus")
     route.publish([9], KEYS)
     route.settle()
+
+
+def test_row_35_a_bus_that_flaps_costs_few_switches(route: BusRoute) -> None:
+    flaps = 8
+    for number in range(1, flaps + 1):
+        route.cable.cut()
+        route.publish([number], KEYS)
+        route.until_applied((2 * number - 1) * len(KEYS))
+        route.cable.restore()
+        route.publish([flaps + number], [f"x{one}" for one in KEYS])
+        route.until_applied(2 * number * len(KEYS))
+    route.settle()
+    assert 1 <= max(route.switches().values()) <= 6, f"a flap costs two at most:\n{route.story()}"
+    route.until_all("bus")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_row_35_a_bus_that_flaps_every_5_seconds_for_10_minutes(rabbitmq: RabbitNode, tmp_path: Path) -> None:
+    pause = threading.Event()
+
+    def batches() -> Iterator[list[dict[str, Any]]]:
+        number = 0
+        while not publisher.ended.wait(0.1):
+            number += 1
+            yield [event(number, key) for key in KEYS]
+
+    with bus_route(tmp_path, rabbitmq, config=QUICK, timeout="15s") as route:
+        publisher = Publisher(route.relay.port, batches()).start()
+        try:
+            for _ in range(60):  # each 10 s; the time is the fault
+                route.cable.cut()
+                pause.wait(5)
+                route.cable.restore()
+                pause.wait(5)
+        finally:
+            publisher.stop()
+        route.settle()
+        check_acknowledged(publisher.acknowledged, Log.read(route.relay.api))
+        print(f"{len(publisher.acknowledged)} events, switches of the channels {route.switches()}")
+        assert max(route.switches().values()) <= 6, route.story()
+
+
+def test_row_36_the_way_back_waits_for_a_slow_request(rabbitmq: RabbitNode, tmp_path: Path) -> None:
+    with bus_route(tmp_path, rabbitmq, timeout="60s") as route:
+        neighbour = a_key_beside(route, "k1")
+        route.cable.cut()
+        route.until_all("rest")
+        gate = route.shut_gate("k1-2")
+        route.publish([2])
+        route.until_at_gate("k1-2")
+        route.cable.restore()
+        until(lambda: route.states() == {"bus": 7, "drain": 1}, lambda: f"one waits:\n{route.story()}")
+        before = route.applied
+        route.publish([3])
+        route.publish([3], [neighbour])
+        assert route.applied == before, "while it waits nothing overtakes"
+        assert route.depth == 0
+        assert route.states() == {"bus": 7, "drain": 1}
+
+        gate.unlink()
+        route.until_all("bus")
+        route.settle()
+        route.until_delivered([3], ["k1", neighbour], target=0)
+        route.until_delivered([2], ["k1"], target=1)
+
+
+def test_row_36_the_way_back_waits_no_longer_than_the_deadline(route: BusRoute) -> None:
+    route.cable.cut()
+    route.until_all("rest")
+    gate = route.shut_gate("k1-1")
+    route.publish([1, 2])
+    route.until_at_gate("k1-1")
+    route.cable.restore()
+    route.until_all("bus")  # the request has ended by its deadline; its handler has not
+    route.publish([3])
+    gate.unlink()
+    route.settle()  # and took effect once, late
+
+
+def a_key_beside(route: BusRoute, key: str) -> str:
+    """Another key of the same partition; an event of each is published."""
+    wanted = route.relay.api.publish(event(1, key))[0]["partition"]
+    number = 0
+    while route.relay.api.publish(event(1, f"beside-{number}"))[0]["partition"] != wanted:
+        number += 1
+    route.settle()
+    return f"beside-{number}"

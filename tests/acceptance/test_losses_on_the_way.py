@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 from tests.acceptance.api import event
 from tests.acceptance.history import Log, check_acknowledged, check_applied
 from tests.acceptance.power import Disk
-from tests.acceptance.processes import KILLED, QUICK, RelayProcess
+from tests.acceptance.processes import IMPATIENT, KILLED, QUICK, RelayProcess, locked
 from tests.acceptance.publishers import Publisher
 from tests.acceptance.sinks import FAILED, LOST, TAKEN, Delivery, Reply, Sink
 from tests.acceptance.straced import straced
@@ -29,19 +27,10 @@ def settle(relay: RelayProcess, sink: Sink) -> None:
     check_applied(sink.history, Log.read(relay.api), once=False)
 
 
-@contextmanager
-def locked(relay: RelayProcess) -> Iterator[None]:
-    """Nothing can be stored meanwhile."""
-    with closing(sqlite3.connect(relay.store, isolation_level=None, timeout=60)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
-
-
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[RelayProcess]:
     """A relay that gives up soon where its store is locked."""
-    with RelayProcess(tmp_path, '[store_options]\nbusy_timeout = "50ms"\n' + QUICK) as relay:
+    with RelayProcess(tmp_path, IMPATIENT + QUICK) as relay:
         yield relay
 
 

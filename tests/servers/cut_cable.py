@@ -138,10 +138,10 @@ class Cable:
         self._do(self._cable.restore)
 
     def _do(self, what: Callable[[], None]) -> None:
-        done = threading.Event()
-        self._loop.call_soon_threadsafe(what)
-        self._loop.call_soon_threadsafe(done.set)
-        assert done.wait(60), "the cable's loop stands still"
+        async def inside() -> None:
+            what()
+
+        asyncio.run_coroutine_threadsafe(inside(), self._loop).result(60)
 
 
 @contextmanager
