@@ -28,15 +28,16 @@ class Steered:
     ) -> None:
         self.now = 1000.0
         self.failover = Failover(transports, 0, RULES, proves=proves, policy=policy, now=self.now)
-        self.answering = True
+        self.deaf: set[int] = set()  # targets on which no receiver answers
         self.went: list[tuple[int, str]] = []
 
-    def link(self, up: bool, detail: str = "the broker closed the connection") -> None:
-        self.failover.link(AMQP, up, "" if up else detail, self.now)
+    def link(self, up: bool, detail: str = "the broker closed the connection", target: int = AMQP) -> None:
+        self.failover.link(target, up, "" if up else detail, self.now)
 
     def look(self, *, drained: bool = True) -> None:
-        if self.failover.probes_due(self.now) and self.answering:
-            self.failover.answered(self.now)
+        asked = self.failover.probe_due(self.now)
+        if asked is not None and asked not in self.deaf:
+            self.failover.replied(self.now)
         switch = self.failover.decide(self.now, drained=drained)
         if switch is not None:
             self.failover.arrived(switch, self.now)
@@ -107,13 +108,13 @@ def test_a_broken_bus_is_left_and_returned_to_once_it_has_been_well_for_long_eno
 
 def test_a_bus_over_which_nobody_answers_is_not_returned_to() -> None:
     made = on_bus()
-    made.answering = False
+    made.deaf = {AMQP}
     made.failover.trouble("no receiver has answered for 15 s", made.now)
     made.wait(RULES.suspect_seconds + 1)
     assert made.failover.target == HTTP
     made.wait(600)
     assert made.failover.target == HTTP
-    made.answering = True
+    made.deaf = set()
     made.wait(2 * RULES.return_max_seconds)
     assert made.failover.target == AMQP
 
@@ -206,7 +207,7 @@ def test_each_return_waits_longer_until_a_long_calm() -> None:
 
 def test_without_another_target_the_channel_stays_and_says_why() -> None:
     made = on_bus(transports=("amqp",))
-    made.answering = False
+    made.deaf = {AMQP}
     made.failover.trouble("no receiver has answered for 15 s", made.now)
     made.wait(1000)
     assert (made.state, made.failover.reason) == ("suspect", "no receiver has answered for 15 s")
@@ -221,12 +222,12 @@ def test_without_another_target_the_channel_stays_and_says_why() -> None:
 
 def test_probes_become_rare() -> None:
     made = on_bus(transports=("amqp",))
-    made.answering = False
+    made.deaf = {AMQP}
     made.failover.trouble("no receiver has answered for 15 s", made.now)
     asked = 0
     for _ in range(7200):
         made.now += 0.5
-        asked += len(made.failover.probes_due(made.now))
+        asked += made.failover.probe_due(made.now) is not None
     assert 5 <= asked <= 20
 
 
@@ -253,6 +254,31 @@ def test_of_two_rest_targets_the_better_one_is_tried_again_later() -> None:
     assert made.failover.target == 1
     made.wait(3 * RULES.return_after_seconds)
     assert made.failover.target == 0
+
+
+def test_of_two_buses_the_other_one_takes_over_and_the_first_one_comes_back() -> None:
+    made = Steered(("amqp", "amqp"))
+    made.link(True)
+    made.link(True, target=1)
+    made.wait(5)
+    assert (made.state, made.failover.target) == ("bus", 0)
+    made.link(False)
+    made.wait(RULES.suspect_seconds + 1)
+    assert (made.state, made.failover.target) == ("bus", 1)
+    made.link(True)
+    made.wait(3 * RULES.return_after_seconds)
+    assert (made.state, made.failover.target) == ("bus", 0)
+
+
+def test_a_reply_on_the_bus_in_use_proves_nothing_of_another_one() -> None:
+    made = Steered(("amqp", "amqp"))
+    made.deaf = {1}
+    made.link(True)
+    made.link(True, target=1)
+    made.wait(120)
+    made.failover.trouble("no receiver has answered", made.now)
+    made.wait(120)
+    assert {target for target, _ in made.went} == {0}
 
 
 class Anything(RuleBasedStateMachine):
@@ -288,13 +314,18 @@ class Anything(RuleBasedStateMachine):
     def an_answer(self) -> None:
         self.failover.answered(self.now)
 
+    @rule()
+    def a_reply(self) -> None:
+        self.failover.replied(self.now)
+
     @rule(is_open=st.booleans())
     def the_breaker(self, is_open: bool) -> None:
         self.failover.breaker(is_open, "503", self.now)
 
     @rule()
-    def probes(self) -> None:
-        for target in self.failover.probes_due(self.now):
+    def a_probe(self) -> None:
+        target = self.failover.probe_due(self.now)
+        if target is not None:
             assert self.transports[target] == "amqp"
             assert self.up[target]
 

@@ -128,8 +128,16 @@ class Failover:
         self._trouble(reason, now, needs_answer=True)
 
     def answered(self, now: float) -> None:
-        """A receiver has answered what was published on a bus: it is reached that way."""
+        """A receiver has answered an event that was published on the bus in use: it is reached that way."""
         self._health.answered(self.target, now)
+
+    def asked(self, target: int, now: float) -> None:
+        """A target is asked for an answer, beside what `probe_due` says."""
+        self._health.asked(target, now)
+
+    def replied(self, now: float) -> None:
+        """A receiver has answered the last question: it is reached by the target that was asked."""
+        self._health.replied(now)
 
     def queue_is_empty(self) -> None:
         """Nothing waits at the broker of the target in use (policy `wait`)."""
@@ -174,10 +182,10 @@ class Failover:
             self._recoveries = [*(one for one in self._recoveries if one > since), now]
         self._enter("bus" if self.on_bus else "rest", switch.reason, now)
 
-    def probes_due(self, now: float) -> list[int]:
-        """The AMQP targets to ask for an answer now: a fence is published to each; they count as asked."""
+    def probe_due(self, now: float) -> int | None:
+        """The AMQP target to ask for an answer now, if any, by publishing a fence; it counts as asked."""
         suspect = self.state == "suspect" and self._needs_answer
-        return self._health.probes_due(now, self.target, suspect=suspect)
+        return self._health.probe_due(now, self.target, suspect=suspect)
 
     @property
     def wants_depth(self) -> bool:

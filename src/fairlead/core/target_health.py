@@ -14,6 +14,9 @@ from typing import Literal
 
 Transport = Literal["amqp", "http"]
 
+REPLY_SECONDS = 2.0
+"""So long a reply to a question is taken for one to it and to no other."""
+
 
 @dataclass(slots=True)
 class TargetHealth:
@@ -61,6 +64,7 @@ class RouteHealth:
         self._every, self._max = probe_every_seconds, probe_max_seconds
         self._targets = [TargetHealth(transport, transport == "http", now) for transport in transports]
         self._asked: int | None = None
+        self._asked_at = -inf
 
     def __getitem__(self, target: int) -> TargetHealth:
         return self._targets[target]
@@ -72,11 +76,19 @@ class RouteHealth:
             health.up, health.since, health.proven_at = up, now, None
             health.probe_from(now, self._every)
 
-    def answered(self, target_in_use: int, now: float) -> None:
-        """A receiver has answered over the bus: over the target in use, or the one that was asked last."""
-        target = target_in_use if self[target_in_use].transport == "amqp" else self._asked
-        if target is not None:
+    def answered(self, target: int, now: float) -> None:
+        """A receiver has answered an event that was published on this target."""
+        if self[target].transport == "amqp":
             self[target].proven_at = now
+
+    def asked(self, target: int, now: float) -> None:
+        """This target is being asked for an answer."""
+        self._asked, self._asked_at = target, now
+
+    def replied(self, now: float) -> None:
+        """The question that was put last is answered: a reply does not say which way it was asked."""
+        if self._asked is not None and self[self._asked].up:
+            self[self._asked].proven_at = now
 
     def left(self, target: int, now: float, shut_seconds: float) -> None:
         """The channel gave a target up: it has to show anew that it works."""
@@ -108,18 +120,25 @@ class RouteHealth:
                 return other
         return None
 
-    def probes_due(self, now: float, target_in_use: int, *, suspect: bool) -> list[int]:
-        """The AMQP targets to ask for an answer now; they count as asked.
+    def probe_due(self, now: float, target_in_use: int, *, suspect: bool) -> int | None:
+        """The AMQP target to ask for an answer now, if any; it counts as asked.
+
+        One at a time, and another one only after a while, or the reply would be taken for the other's.
 
         Args:
             suspect: the one in use is to be asked too.
         """
-        due = []
+        due: list[tuple[float, int]] = []
         for target, health in enumerate(self._targets):
             wanted = suspect if target == target_in_use else health.proven_at is None
+            if target != self._asked and now < self._asked_at + REPLY_SECONDS:
+                wanted = False
             if self.proves and health.transport == "amqp" and health.up and wanted and now >= health.probe_at:
-                gap_seconds = health.probe_gap_seconds
-                health.probe_from(now + gap_seconds, min(2 * gap_seconds, self._max))
-                self._asked = target
-                due.append(target)
-        return due
+                due.append((health.probe_at, target))
+        if not due:
+            return None
+        target = min(due)[1]
+        gap_seconds = self[target].probe_gap_seconds
+        self[target].probe_from(now + gap_seconds, min(2 * gap_seconds, self._max))
+        self.asked(target, now)
+        return target

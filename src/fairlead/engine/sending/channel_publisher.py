@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING
 
 from fairlead.core.window import Sent
@@ -40,7 +39,6 @@ class ChannelPublisher:
         self._owner = owner
         self._links = links
         self._unpublished = unpublished
-        self._asked_at = -inf
 
     def publish(self, now: float) -> int:
         """Publish what may be published, at most `AT_ONCE` events; how many."""
@@ -59,14 +57,6 @@ class ChannelPublisher:
             else:
                 link.publish(delivery, partial(self._published, sent))
         return published
-
-    def ask(self) -> None:
-        """Ask for an answer in the present epoch over the bus in use, unless one is due anyway."""
-        works = self._owner.works
-        now, gap_seconds = works.clock.monotonic(), works.settings.slow_after_seconds
-        if not len(self._owner.lanes.bus.window) and now >= self._asked_at + gap_seconds:
-            self._asked_at = now
-            self.probe(self._owner.fence.target)
 
     def probe(self, place: int) -> None:
         """Ask for an answer over a target, with an empty delivery of the present epoch."""

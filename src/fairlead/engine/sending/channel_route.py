@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from math import inf
 from typing import TYPE_CHECKING
 
 from fairlead.core.answer import AnswerDocument
@@ -47,6 +48,7 @@ class ChannelRoute:
         self._draining = False  # a receiver without the chain gets nothing new before the old has ended
         self._replaced = False
         self._heard_at = owner.works.clock.monotonic()
+        self._asked_at = -inf
         self.failover = self._new_failover(owner.subscription, owner.fence.target)
 
     def _new_failover(self, subscription: Subscription, target: int) -> Failover:
@@ -114,8 +116,9 @@ class ChannelRoute:
                 health = self._links.health(place)
                 failover.link(place, health.up, health.detail, now)
         self._look(now)
-        for place in failover.probes_due(now):
-            self.publisher.probe(place)
+        asked = failover.probe_due(now)
+        if asked is not None:
+            self.publisher.probe(asked)
         if failover.wants_depth:
             owner.keep(asyncio.get_running_loop().create_task(self._look_into_queue()))
         lanes = owner.lanes
@@ -147,12 +150,24 @@ class ChannelRoute:
             else:
                 owner.lanes.bus.give_up(now, silence_seconds)
 
+    def ask(self) -> None:
+        """Ask for an answer in the present epoch over the bus in use, unless one is due anyway."""
+        works = self._owner.works
+        now, gap_seconds = works.clock.monotonic(), works.settings.slow_after_seconds
+        if not len(self._owner.lanes.bus.window) and now >= self._asked_at + gap_seconds:
+            self._asked_at = now
+            self.failover.asked(self.failover.target, now)
+            self.publisher.probe(self.failover.target)
+
     def answered(self, answer: AnswerDocument) -> None:
         """A receiver has answered over a bus, in the present generation."""
         if answer.epoch != self._owner.fence.epoch:
             return
         self._heard_at = now = self._owner.works.clock.monotonic()
-        self.failover.answered(now)
+        if answer.key is None:
+            self.failover.replied(now)
+        else:
+            self.failover.answered(now)
         if self.failover.state == "suspect":
             self.steer()
 

@@ -244,7 +244,7 @@ class Subscriber:
         subscription, fence, lanes = self.subscription, owner.fence, owner.lanes
         target = subscription.targets[fence.target]
         if owner.route is not None and owner.route.publishes:
-            owner.route.publisher.ask()
+            owner.route.ask()
             return
         answer = await self._send(Delivery(subscription, target, fence, lanes.floor(), ()))
         owner.landed((), answer, lanes, fence)
