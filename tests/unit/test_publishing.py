@@ -20,7 +20,7 @@ from fairlead.core.retry import RetryPolicy
 from fairlead.core.stamps import Stamps
 from fairlead.core.subscription import DeliveryOptions
 from fairlead.core.window import Sent, Window
-from tests.unit.lanes_world import WALL, breaker, entry
+from tests.unit.lanes_world import DOWN, WALL, breaker, entry
 
 CHANNEL = ChannelId("s", 0)
 OPTIONS = DeliveryOptions(receiver="library", settles="applied", retry=RetryPolicy(jitter="none"))
@@ -206,6 +206,23 @@ def test_what_nobody_answers_for_is_sent_again_and_counts_as_no_attempt() -> Non
     bus.lanes.bus.give_up(bus.now, 15.0)
     (again,) = bus.publish()
     assert (again.entry.position, again.attempt, again.seq) == (1, 1, 2)
+
+
+def test_what_still_fails_over_rest_opens_no_breaker_on_the_bus() -> None:
+    state = ChannelState(Fence(CHANNEL, 1, 1, 1), Progress())
+    lanes = Lanes(state, OPTIONS, breaker(2), read_ahead=8, window=Window(4), now=0.0, wall=WALL)
+    for position in range(1, 5):
+        lanes.read(entry(position, f"k{position}"), True)
+    runs = [run for _ in range(4) if (run := lanes.next(0.0)) is not None]
+    for run in runs[:2]:
+        lanes.resolve(run, [DOWN], now=1.0, wall=WALL, roll=0.0)
+    assert lanes.breaker.is_open, "so the channel leaves for the bus"
+    lanes.bus.begin(1.0, chained=True)
+    lanes.breaker.reset()
+    for run in runs[2:]:
+        lanes.resolve(run, [DOWN], now=2.0, wall=WALL, roll=0.0)
+    assert not lanes.breaker.is_open
+    assert lanes.wants_more
 
 
 class Anything(RuleBasedStateMachine):

@@ -147,6 +147,8 @@ class Settling:
             self.paging.append(held)
 
     def _note(self, key: str, outcome: Outcome, now: float) -> None:
+        if self.chained:
+            return  # a request that began before the bus was returned to says nothing of the bus
         only_lane = not outcome.shows_target_alive and self._is_only_lane(key)
         if self._breaker.record(key, outcome, only_lane=only_lane, now=now):
             for tripped in self._breaker.tripped:

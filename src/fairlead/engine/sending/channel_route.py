@@ -173,9 +173,14 @@ class ChannelRoute:
 
     # -- the hands -----------------------------------------------------------------------------------------
 
-    def landed(self, answer: Answer) -> None:
-        """Something in flight has ended: a drain may be over, the breaker open, a confirm missing."""
-        if self.failover.on_bus and answer.outcomes and answer.outcomes[0].kind == "unavailable":
+    def landed(self, answer: Answer, target: int) -> None:
+        """Something in flight has ended: a drain may be over, the breaker open, a confirm missing.
+
+        Args:
+            target: where it went; a request over REST may end when the channel has left for the bus.
+        """
+        in_use = self.failover.on_bus and target == self.failover.target
+        if in_use and answer.outcomes and answer.outcomes[0].kind == "unavailable":
             self.failover.trouble(answer.outcomes[0].detail, self._owner.works.clock.monotonic())
         if self._draining or self.failover.state != "rest" or self._owner.lanes.breaker.is_open:
             self.steer()

@@ -165,7 +165,7 @@ class Owner:
         self.works.flusher.want(self, hurry=lanes.urgent)
         self.scanner.go()
         if self.route is not None:
-            self.route.landed(answer)
+            self.route.landed(answer, fence.target)
         return verdicts
 
     def answered(self, answer: AnswerDocument) -> Verdict:
