@@ -487,6 +487,7 @@ def test_a_bus_settles_by_answers_of_the_library_unless_the_confirm_is_asked_for
         ({**BUS, "protocolsettings": {"mode": "bare"}}, "/protocolsettings/mode"),
         ({**BUS, "protocolsettings": {"declare": "no"}}, "/protocolsettings/declare"),
         ({**BUS, "protocolsettings": {"addresses": ["https://x"]}}, "/protocolsettings/addresses/0"),
+        ({**BUS, "protocolsettings": {"addresses": ["amqps://x"] * 17}}, "/protocolsettings/addresses"),
         ({**BUS, "protocolsettings": {"queue": "q" * 251}}, "/protocolsettings/queue"),
         ({**BUS, "protocolsettings": {"queue": ""}}, "/protocolsettings/queue"),
         ({**BUS, "protocolsettings": {"exchange": "amq.direct"}}, "/protocolsettings/exchange"),
@@ -574,6 +575,20 @@ def test_secrets_do_not_follow_a_sink_to_another_host(before: Subscription) -> N
     assert list(found) == ["/protocolsettings/headers/X-Token", "/sinkcredential/secret"]
     assert "stays on its host" in found["/sinkcredential/secret"]
     assert read(kept_sink("https://console.example/other"), previous=before).targets[0].headers
+
+
+def test_the_login_of_a_broker_does_not_follow_to_further_addresses() -> None:
+    login = {"credentialtype": "PLAIN", "identifier": "fairlead"}
+    nodes = {"addresses": ["amqps://two.example/vh"]}
+    first = {**BUS, "sinkcredential": {**login, "secret": "s3cret"}, "protocolsettings": nodes}
+    stored = read(first)
+    kept = {**BUS, "sinkcredential": login}
+    for addresses in ([], ["amqps://two.example/other"]):
+        after = read({**kept, "protocolsettings": {"addresses": addresses}}, previous=stored)
+        assert (after.targets[0].credential or {})["secret"] == "s3cret"
+    for addresses in (["amqps://elsewhere.example"], ["amqps://two.example", "amqps://elsewhere.example"]):
+        found = refused({**kept, "protocolsettings": {"addresses": addresses}}, previous=stored)
+        assert list(found) == ["/sinkcredential/secret"]
 
 
 def test_a_target_takes_its_secrets_along_when_the_route_is_reordered(before: Subscription) -> None:

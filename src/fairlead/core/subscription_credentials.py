@@ -21,7 +21,7 @@ def read_credential(target: Members, before: Target | None, *, moved: bool) -> d
     """The credential of a target, None for none; faults are noted.
 
     A secret that is absent is the one that `before` has for the same type and identifier, unless the target
-    has `moved` to another host.
+    has `moved` to another host, or one more.
     """
     if "sinkcredential" not in target:
         return None
@@ -93,7 +93,7 @@ def _secret(given: Members, credential: Mapping[str, Any], before: Target | None
     if known is None or any(known.get(at) != credential.get(at) for at in ("credentialtype", "identifier")):
         given.fault(name, "is missing")
     elif moved:
-        given.fault(name, "is kept only while the sink stays on its host", "give it again")
+        given.fault(name, "is kept only while the sink stays on its host, with no new one", "give it again")
     else:
         return str(known[name])
     return ""

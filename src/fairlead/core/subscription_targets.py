@@ -30,6 +30,7 @@ _REFUSED_PREFIXES = ("content-", "webhook-", "ce-")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _MAX_HEADERS, _MAX_VALUE = 64, 8192
 _MAX_AMQP_NAME_BYTES = 250
+_MAX_ADDRESSES = 16
 
 
 def read_target(members: Members, *, id: str, previous: Sequence[Target], index: int) -> Target:
@@ -45,6 +46,7 @@ def read_target(members: Members, *, id: str, previous: Sequence[Target], index:
     before, moved = _before(sink, previous, index)
     if protocol == "AMQP":
         settings = _amqp_settings(members, id, before if before is not None and before.sink == sink else None)
+        moved = moved or (before is not None and not _hosts(sink, settings) <= _hosts(sink, before.settings))
         credential = read_credential(members, before, moved=moved)
         if credential is not None and credential["credentialtype"] != "PLAIN":
             members.fault("sinkcredential", 'must have the credentialtype "PLAIN" where protocol is AMQP')
@@ -135,6 +137,12 @@ def _host(sink: str) -> str | None:
         return None
 
 
+def _hosts(sink: str, settings: Mapping[str, Any]) -> set[str | None]:
+    """Where the login of a broker goes: every address gets it, not the sink alone."""
+    addresses = (one for one in settings.get("addresses", ()) if isinstance(one, str))
+    return {_host(one) for one in (sink, *addresses)}
+
+
 # -- settings -----------------------------------------------------------------------------------------------
 
 
@@ -184,6 +192,9 @@ def _is_header_value(value: str) -> bool:
 def _amqp_settings(members: Members, id: str, before: Target | None) -> dict[str, Any]:
     given = members.nested("protocolsettings", _AMQP_SETTINGS)
     addresses = given.array("addresses")
+    if len(addresses) > _MAX_ADDRESSES:
+        given.fault("addresses", f"must be at most {_MAX_ADDRESSES}: they are the nodes of one cluster")
+        addresses = []
     faults: list[Fault] = []
     for at, address in enumerate(addresses):
         one = Members({"sink": address}, f"{given.at('addresses')}/{at}", faults, ("sink",))
