@@ -189,7 +189,8 @@ def test_row_35_a_bus_that_flaps_every_5_seconds_for_10_minutes(rabbitmq: Rabbit
             yield [event(number, key) for key in KEYS]
 
     with bus_route(tmp_path, rabbitmq, config=QUICK, timeout="15s") as route:
-        publisher = Publisher(route.relay.port, batches()).start()
+        publisher = Publisher(route.relay.port, batches())
+        publisher.start()
         try:
             for _ in range(60):  # each 10 s; the time is the fault
                 route.cable.cut()

@@ -71,7 +71,8 @@ def test_loss_L14_what_no_queue_takes_is_no_success(rabbitmq: RabbitNode, tmp_pa
                 lambda: any("312 NO_ROUTE" in one for one in route.reasons()),
                 lambda: f"it is said:\n{route.story()}",
             )
-            assert route.relay.api.status(NAME)["lag_events"] == 3 * len(KEYS)
+            waiting = 3 * len(KEYS)
+            until(lambda: route.relay.api.status(NAME)["lag_events"] == waiting, route.story)
             operator.queue_bind(QUEUE, "fairlead", NAME)
             until(lambda: route.relay.api.drained(NAME), lambda: f"the broker has them:\n{route.story()}")
 
