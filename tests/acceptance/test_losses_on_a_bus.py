@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.acceptance.api import event
 from tests.acceptance.bus_route import NAME, QUEUE, bus_route
@@ -55,7 +56,7 @@ def test_loss_L10_what_a_source_cannot_store_now_stays_with_the_broker(
 
 
 def test_loss_L14_what_no_queue_takes_is_no_success(rabbitmq: RabbitNode, tmp_path: Path) -> None:
-    plain = {"receiver": "plain", "settles": "confirm", "failover": "off"}
+    plain: dict[str, Any] = {"receiver": "plain", "settles": "confirm", "failover": "off"}
     with bus_route(tmp_path, rabbitmq, rest=False, **plain) as route:
         route.receiver.kill()  # a plain consumer reads the queue at the end
         route.publish([1], KEYS)
