@@ -12,9 +12,9 @@ from hypothesis import settings
 
 from tests.effort import examples
 from tests.loop_guard import guarded
-from tests.servers.rabbitmq import rabbitmq, rabbitmq_nodes
+from tests.servers.rabbitmq import mortal_rabbitmq, one_mortal_rabbitmq, rabbitmq, rabbitmq_nodes
 
-__all__ = ["rabbitmq", "rabbitmq_nodes"]  # fixtures of every test
+__all__ = ["mortal_rabbitmq", "one_mortal_rabbitmq", "rabbitmq", "rabbitmq_nodes"]  # fixtures of every test
 
 IN_CI = os.environ.get("CI") == "true"
 TESTS = Path(__file__).parent

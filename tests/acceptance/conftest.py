@@ -11,7 +11,6 @@ import pytest
 from tests.acceptance.power import Disk
 from tests.acceptance.processes import RelayProcess
 from tests.acceptance.sinks import Sink, sink_at
-from tests.servers.rabbitmq import RabbitNode
 
 
 @pytest.fixture
@@ -41,22 +40,3 @@ def watched_relay(tmp_path: Path, disk: Disk) -> Iterator[RelayProcess]:
     store = tmp_path / "store" / "fairlead.db"
     with RelayProcess(tmp_path, store=store, environment=disk.environment) as relay:
         yield relay
-
-
-@pytest.fixture(scope="session")
-def one_mortal_rabbitmq() -> Iterator[RabbitNode]:
-    """The node behind `mortal_rabbitmq`."""
-    with RabbitNode() as node:
-        yield node
-
-
-@pytest.fixture
-def mortal_rabbitmq(one_mortal_rabbitmq: RabbitNode) -> Iterator[RabbitNode]:
-    """A node that tests may kill, pause and block, one after the other; each finds it well."""
-    node = one_mortal_rabbitmq
-    if not node.runs:
-        node.start()
-    yield node
-    if node.runs:
-        node.resume()
-        node.unblock_publishers()

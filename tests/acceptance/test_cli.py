@@ -256,6 +256,28 @@ def test_a_subscription_s_life(relay: RelayProcess) -> None:
     assert relay.run("subscriptions", "show", "life").code == 1
 
 
+def test_a_sink_s_scheme_says_its_protocol(relay: RelayProcess, tmp_path: Path) -> None:
+    bus, login = "amqp://127.0.0.1:9/", tmp_path / "login"
+    login.write_text("relay:sesame:open\n")
+    more = ("--login-file", str(login), "--settings", '{"shards":4}', "--config", '{"settles":"confirm"}')
+    assert relay.run("subscriptions", "add", "bus", "--sink", bus, *more).code == 0
+    shown = relay.document("subscriptions", "show", "bus")
+    assert (shown["protocol"], shown["protocolsettings"]["shards"]) == ("AMQP", 4)
+    assert shown["sinkcredential"] == {"credentialtype": "PLAIN", "identifier": "relay"}
+    assert relay.run("subscriptions", "set", "bus", "--settings", '{"exchange":"e"}').code == 0
+    settings = relay.document("subscriptions", "show", "bus")["protocolsettings"]
+    assert (settings["exchange"], settings["shards"]) == ("e", 4)
+    relay.run("subscriptions", "remove", "bus")
+
+    assert relay.run("subscriptions", "add", "bus", "--sink", bus).code == 0
+    back = f'{{"route":[{{"sink":"{bus}","protocol":"AMQP"}}]}}'
+    assert relay.run("subscriptions", "set", "bus", "--sink", NOWHERE, "--config", back).code == 0
+    assert relay.document("subscriptions", "show", "bus")["protocol"] == "HTTP"
+    assert "user:password" in relay.run("subscriptions", "set", "bus", "--login-file", "/dev/null").err
+    assert relay.run("subscriptions", "add", "b", "--sink", bus, "--protocol", "HTTP").code == 1
+    relay.run("subscriptions", "remove", "bus")
+
+
 def test_json_is_exactly_what_the_api_answers(relay: RelayProcess) -> None:
     from urllib.request import urlopen
 

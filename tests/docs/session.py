@@ -15,14 +15,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.docs.pages import NOT_RUN, ROOT, Block
 
 DEADLINE_SECONDS = 60.0
-SERVERS = re.compile(r"(\S*/)?(make run|fairlead (serve|listen))\b(?!.*--count)")
+SERVERS = re.compile(r"(\S*/)?(make run|fairlead (serve|listen)|python receiver\.py)\b(?!.*--count)")
+STOPPED = (0, 130, -signal.SIGINT)
+"""What a program ends with that was stopped by Ctrl-C."""
 ELLIPSIS = re.compile(r" ?… ?")
 RELAY = re.compile(r"^\$ (make run|fairlead serve)", re.MULTILINE)
 
@@ -83,6 +85,7 @@ class Session:
         self.folder = folder
         self._ports = {"3247": str(free_port()), "3248": str(free_port())}
         self._running: list[Running] = []
+        self._acts: dict[str, Callable[[], object]] = {}
         programs = Path(sys.executable).parent
         (folder / ".venv").symlink_to(programs.parent)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")}
@@ -101,6 +104,10 @@ class Session:
         """Have what a page says of a server's usual address go to one on this port."""
         self._ports[address] = f"127.0.0.1:{port}"
 
+    def act(self, command: str, doing: Callable[[], object]) -> None:
+        """Have a command that would change the system do the same to a server of the test's own."""
+        self._acts[command] = doing
+
     def start_relay(self) -> None:
         """What a page takes for granted that does not start a relay itself."""
         self._serve("fairlead serve", ["fairlead ready at …"])
@@ -115,7 +122,7 @@ class Session:
     def close(self) -> list[str]:
         """Stop everything; the programs that did not end well, each as a line."""
         ends = [(one.command, one.stop(), one.lines) for one in reversed(self._running)]
-        return [f"{command} exited {code}: {lines}" for command, code, lines in ends if code not in (0, 130)]
+        return [f"{command} exited {code}: {lines}" for command, code, lines in ends if code not in STOPPED]
 
     def _local(self, text: str) -> str:
         for port, mine in self._ports.items():
@@ -127,11 +134,13 @@ class Session:
             first, *expected = step.rstrip("\n").split("\n")
             if first == "^C":
                 stopped = self._running.pop()
-                assert stopped.stop() in (0, 130), stopped.lines
+                assert stopped.stop() in STOPPED, stopped.lines
                 assert seen_in_order(expected, stopped.lines), stopped.lines
             elif first.startswith("$ "):
                 command = first.removeprefix("$ ")
-                if SERVERS.match(command):
+                if command in self._acts:
+                    self._acts[command]()
+                elif SERVERS.match(command):
                     self._serve(command.replace("make run", "fairlead serve"), expected)
                 else:
                     said = self._run(["bash", "-e", "-o", "pipefail", "-c", command]).splitlines()

@@ -10,11 +10,13 @@ import pytest
 
 from tests.docs.pages import NOT_RUN, PAGES, blocks_of, name_of
 from tests.docs.session import Session, seen_in_order, starts_relay
+from tests.servers.rabbitmq import RabbitNode
 
 RUN = {"console", "bash", "python", "toml"}
 READ = {"text", "mermaid", "json"}
 REASONS = {"changes the system", "needs Docker"}
 BROKER = "127.0.0.1:5672"
+STOPS_BROKER, STARTS_BROKER = "sudo rabbitmqctl stop_app", "sudo rabbitmqctl start_app"
 CONTRIBUTORS = {"CONTRIBUTING.md"}  # its three commands are what runs this test
 WITH_BLOCKS = [page for page in PAGES if any(blocks_of(page)) and name_of(page) not in CONTRIBUTORS]
 
@@ -25,8 +27,12 @@ def test_a_reader_who_does_what_the_page_says_gets_what_it_says(
 ) -> None:
     blocks = list(blocks_of(page))
     session = Session(tmp_path)
-    if any(BROKER in block.text for block in blocks):
-        session.lend(BROKER, request.getfixturevalue("rabbitmq").port)
+    stops = any(STOPS_BROKER in block.text for block in blocks)
+    if stops or any(BROKER in block.text for block in blocks):
+        node: RabbitNode = request.getfixturevalue("mortal_rabbitmq" if stops else "rabbitmq")
+        session.lend(BROKER, node.port)
+        session.act(STOPS_BROKER, lambda: node.ctl("stop_app"))
+        session.act(STARTS_BROKER, lambda: node.ctl("start_app"))
     try:
         if not starts_relay(blocks) and any(one.language in ("console", "bash", "python") for one in blocks):
             session.start_relay()

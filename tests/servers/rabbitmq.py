@@ -345,6 +345,25 @@ def rabbitmq() -> Iterator[RabbitNode]:
         yield node
 
 
+@pytest.fixture(scope="session")
+def one_mortal_rabbitmq() -> Iterator[RabbitNode]:
+    """The node behind `mortal_rabbitmq`."""
+    with RabbitNode() as node:
+        yield node
+
+
+@pytest.fixture
+def mortal_rabbitmq(one_mortal_rabbitmq: RabbitNode) -> Iterator[RabbitNode]:
+    """A node that tests may kill, pause and block, one after the other; each finds it well."""
+    node = one_mortal_rabbitmq
+    if not node.runs:
+        node.start()
+    yield node
+    if node.runs:
+        node.resume()
+        node.unblock_publishers()
+
+
 @pytest.fixture
 def rabbitmq_nodes() -> Iterator[RabbitNodes]:
     """Nodes of one's own, to kill and to configure."""

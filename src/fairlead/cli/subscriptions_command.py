@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,6 +28,17 @@ def _described(function: Any) -> Any:
         ),
         click.option("--type", "types", multiple=True, help="only events of this type; may be given again"),
         click.option("--source", help="only events of this source"),
+        click.option(
+            "--login-file",
+            metavar="FILE",
+            help="a file with user:password for the sink",
+        ),
+        click.option(
+            "--settings", metavar="JSON", help='`protocolsettings`, such as \'{"exchange":"orders"}\''
+        ),
+        click.option(
+            "--protocol", type=click.Choice(["HTTP", "AMQP"]), help="default: what the sink begins with"
+        ),
         click.option("--sink", metavar="URL", help="where to deliver"),
     ):
         function = option(function)
@@ -73,7 +85,7 @@ def _changed(body: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """A subscription with what the options say in place of what it said."""
     if options["sink"]:
         body["sink"] = options["sink"]
-        body.setdefault("protocol", "HTTP")
+    _point(body, options)
     if options["source"]:
         body["source"] = options["source"]
     if options["types"]:
@@ -86,6 +98,31 @@ def _changed(body: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     if config:
         body["config"] = {**body.get("config", {}), **config}
     return body
+
+
+def _point(body: dict[str, Any], options: dict[str, Any]) -> None:
+    """Protocol, settings and login of the sink."""
+    usual = "AMQP" if body["sink"].startswith(("amqp://", "amqps://")) else "HTTP"
+    protocol = options["protocol"] or (usual if options["sink"] else body.get("protocol", usual))
+    if body.get("protocol", protocol) != protocol:
+        body.pop("protocolsettings", None)  # those of another protocol
+    body["protocol"] = protocol
+    if options["settings"]:
+        settings = _json("--settings", options["settings"])
+        body["protocolsettings"] = {**body.get("protocolsettings", {}), **settings}
+    if options["login_file"]:
+        user, colon, password = _line("--login-file", options["login_file"]).partition(":")
+        if not colon:
+            raise click.BadParameter("expected user:password on one line", param_hint="--login-file")
+        login = {"credentialtype": "PLAIN", "identifier": user, "secret": password}
+        body["sinkcredential"] = login
+
+
+def _line(option: str, file: str) -> str:
+    try:
+        return Path(file).read_text().strip()
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"cannot be read: {error}", param_hint=option) from None
 
 
 def _json(option: str, text: str) -> dict[str, Any]:
