@@ -32,7 +32,7 @@ values = st.recursive(
 headers = st.dictionaries(names, values, max_size=5)
 messages = st.builds(
     Message, st.binary(max_size=30_000), content_type=short, message_id=short, reply_to=short, headers=headers
-)
+).filter(lambda message: len(repr(message.headers).encode("utf-8", "replace")) < FRAME_MAX // 2)
 
 
 deliveries = st.builds(frames.Delivered, st.integers(1, 2**63), st.booleans(), names, names)
@@ -182,10 +182,26 @@ class _Transport(asyncio.Transport):
         Message(b"", headers={"x" * 256: "a"}),
         Message(b"", headers={"a": object()}),
         Message(b"", headers={"a": 2**64}),
+        Message(b"", headers={"a": "x" * FRAME_MAX}),
     ],
 )
 def test_what_amqp_has_no_place_for_is_named(wrong: Message) -> None:
-    with pytest.raises(ValueError, match="AMQP"):
+    with pytest.raises(ValueError, match=r"AMQP|possible"):
         frames.content_frames(1, wrong, FRAME_MAX)
     with pytest.raises(ValueError, match="AMQP"):
         frames.publish_frame(1, "x" * 256, "k")
+
+
+def test_a_body_before_its_header_ends_the_connection() -> None:
+    wire = written_by_library(Message(b"x" * 10), frames.Delivered(1, False, "x", "k"))
+    body = pika.frame.Body(7, b"x" * 10).marshal()
+    ended: list[object] = []
+
+    async def main() -> None:
+        stream = connected()
+        stream._terminate_stream = ended.append
+        stream.takers[7] = print
+        stream.data_received(wire[: wire.index(b"\xce") + 1] + body)
+
+    asyncio.run(main())
+    assert len(ended) == 1

@@ -157,6 +157,8 @@ class Stream(pika.connection.Connection, asyncio.Protocol):  # type: ignore[misc
             content.properties = frames.read_properties(data, at)
             content.missing = content.properties.size
         elif kind == frames.BODY:
+            if content.properties is None:
+                raise pika.exceptions.InvalidFrameError("a body comes before its header")
             content.pieces.append(data[at:end])
             content.missing -= end - at
         else:
