@@ -263,6 +263,23 @@ def test_where_the_confirm_settles_a_plain_consumer_needs_no_answer() -> None:
     on_bus(scenario)
 
 
+def test_what_no_bus_can_carry_parks_its_lane_and_never_moves_the_channel() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        options = DeliveryOptions(settles="confirm", failover="switch")
+        await scene.subscribe(targets=(BUS, REST), options=options)
+        bus.result = Published("impossible", "AMQP cannot carry the message")
+        await scene.publish("k1")
+        assert await scene.until_stored("k1", "parked") is not None
+        bus.result = Published("confirmed")
+        await scene.publish("k2")
+        await scene.until(lambda: len(bus.events) == 2)
+        assert not scene.sink.deliveries
+        views = [one.route for one in scene.dispatcher.views("console")]
+        assert {one.state for one in views if one is not None} == {"bus"}
+
+    on_bus(scenario)
+
+
 def test_with_failover_off_a_confirm_channel_waits_for_its_bus() -> None:
     async def scenario(scene: Scene, bus: HandBus) -> None:
         options = DeliveryOptions(settles="confirm", failover="off")

@@ -84,7 +84,8 @@ def content_frames(channel: int, message: Message, frame_max: int) -> bytes:
     """The content header and body frames of a persistent message.
 
     Raises:
-        ValueError: a property is longer than 255 bytes, or a header is of no type that AMQP has.
+        ValueError: a property is longer than 255 bytes, a header is of no type that AMQP has, or all of them
+            together are more than one frame holds, for which a broker ends the connection.
     """
     body = message.body
     flags = _DELIVERY_MODE
@@ -103,6 +104,8 @@ def content_frames(channel: int, message: Message, frame_max: int) -> bytes:
         flags |= _MESSAGE_ID
         parts.append(_short(message.message_id))
     length = sum(map(len, parts)) + 14
+    if length > frame_max - OVERHEAD:
+        raise ValueError(f"its properties take {length} bytes; {frame_max - OVERHEAD} are possible")
     parts[0] = _CONTENT.pack(HEADER, channel, length, _BASIC, 0, len(body), flags)
     parts.append(END)
     most = frame_max - OVERHEAD

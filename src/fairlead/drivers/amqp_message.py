@@ -12,7 +12,7 @@ import msgspec
 
 from fairlead.core.address import Endpoint, parse_url
 
-ResultKind = Literal["confirmed", "unroutable", "refused", "lost"]
+ResultKind = Literal["confirmed", "unroutable", "refused", "lost", "impossible"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Result(msgspec.Struct, frozen=True):
     Attributes:
         kind: `confirmed`: the broker has it, on disk · `unroutable`: returned, no queue is bound · `refused`:
             the broker said no · `lost`: the connection or its channel ended before it said anything, or
-            there is none.
+            there is none · `impossible`: AMQP cannot carry this message, and others it can.
         detail: one sentence for people; never a secret.
     """
 

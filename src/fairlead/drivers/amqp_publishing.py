@@ -105,7 +105,8 @@ class Publishing:
         try:
             frames = self._frames(channel, pending)
         except ValueError as error:
-            self._loop.call_soon(pending.done, Result("refused", f"AMQP cannot carry the message: {error}"))
+            result = Result("impossible", f"AMQP cannot carry the message: {error}")
+            self._loop.call_soon(pending.done, result)
             return
         if not channel.is_open:
             result = Result("lost", f"the channel to {self._wire.where} ended")
@@ -142,8 +143,9 @@ class Publishing:
             if pending is not None:
                 self._settle(tag, pending, refused)
             return
-        oldest, self._oldest = self._oldest, max(self._oldest, tag + 1)
-        for each in range(oldest, tag + 1):
+        newest = min(tag, self._last)  # whatever number a broker may name
+        oldest, self._oldest = self._oldest, max(self._oldest, newest + 1)
+        for each in range(oldest, newest + 1):
             pending = self._outstanding.pop(each, None)
             if pending is not None:
                 self._settle(each, pending, refused)

@@ -16,7 +16,7 @@ import msgspec
 from fairlead.core.subscription import Subscription, Target
 from fairlead.ports.sender import Delivery
 
-PublishedKind = Literal["confirmed", "unroutable", "refused", "lost"]
+PublishedKind = Literal["confirmed", "unroutable", "refused", "lost", "impossible"]
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ class Published(msgspec.Struct, frozen=True):
     Attributes:
         kind: `confirmed`: the broker has it, on disk · `unroutable`: returned, no queue is bound ·
             `refused`: the broker said no (nack) · `lost`: the connection ended before it said anything, or
-            there is none.
+            there is none · `impossible`: this message cannot be put on a bus at all, and others can.
         detail: one sentence for people; never a secret.
     """
 

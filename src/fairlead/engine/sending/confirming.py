@@ -14,7 +14,7 @@ async def confirmed(links: Links, clock: Clock, delivery: Delivery) -> Answer:
     """Publish one event and wait for the broker's word, at most for the subscription's timeout.
 
     Delivered means that the broker has it, no more. A confirm that comes too late is forgotten: the event is
-    published again.
+    published again. What no bus can carry is rejected, and says nothing of the bus.
     """
     started_at, begun = clock.now(), clock.monotonic()
     place = delivery.fence.target
@@ -30,5 +30,15 @@ async def confirmed(links: Links, clock: Clock, delivery: Delivery) -> Answer:
                 said = await result
         except TimeoutError:
             said = Published("lost", f"the broker did not confirm it within {timeout_seconds:g} s")
-        outcome = DELIVERED if said.kind == "confirmed" else Outcome("unavailable", detail=said.detail)
+        outcome = _outcome(said)
     return Answer((outcome,), int((clock.monotonic() - begun) * 1000), started_at)
+
+
+def _outcome(said: Published) -> Outcome:
+    match said.kind:
+        case "confirmed":
+            return DELIVERED
+        case "impossible":
+            return Outcome("rejected", detail=said.detail)
+        case _:
+            return Outcome("unavailable", detail=said.detail)
