@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fairlead.errors import InboxBusy, LockLost
+from fairlead.sdk import inbox_group
 from fairlead.sdk.inbox_group import GroupCommit, Share
 
 DEADLINE_SECONDS = 30.0
@@ -20,7 +21,7 @@ DEADLINE_SECONDS = 30.0
 class Disk:
     """Carries groups out; the first only when it is told to, so that others can queue up behind it."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: BaseException | None = None) -> None:
         self.groups: list[int] = []
         self.began, self.go = threading.Event(), threading.Event()
         self.error = error
@@ -45,7 +46,7 @@ def at_once(disk: Disk, works: Sequence[Callable[[Any], Any]]) -> list[object]:
     def run(at: int) -> None:
         try:
             outcomes[at] = group.run(works[at], durable=True)
-        except Exception as error:
+        except BaseException as error:
             outcomes[at] = error
 
     threads = [threading.Thread(target=run, args=(at,)) for at in range(len(works))]
@@ -110,3 +111,43 @@ def test_after_an_error_the_next_leads_again() -> None:
         group.run(fail, durable=True)
     assert group.run(lambda _: 7, durable=True) == 7
     disk.connection.close()
+
+
+def test_whose_leader_is_interrupted_is_not_taken_for_stored() -> None:
+    outcomes = at_once(Disk(KeyboardInterrupt()), [lambda _: 0, lambda _: 1, lambda _: 2])
+    assert outcomes[0] == 0
+    assert sorted(type(outcome).__name__ for outcome in outcomes[1:]) == ["InboxBusy", "KeyboardInterrupt"]
+
+
+class Interrupting:
+    """A turn whose waiting ends by an interruption."""
+
+    def __init__(self, turn: threading.Lock) -> None:
+        self.turn = turn
+        self.release = turn.release
+
+    def acquire(self) -> bool:
+        self.turn.acquire()
+        raise KeyboardInterrupt
+
+
+def test_who_is_interrupted_when_it_was_to_lead_lets_another_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Share] = []
+
+    class Second(Share):
+        """The second share's thread is interrupted."""
+
+        def __init__(self, work: Callable[[Any], Any], durable: bool) -> None:
+            super().__init__(work, durable)
+            made.append(self)
+            if len(made) == 2:
+                self.turn = Interrupting(self.turn)  # type: ignore[assignment]
+
+    monkeypatch.setattr(inbox_group, "Share", Second)
+    works = [lambda _: 0, lambda _: 1, lambda _: 2]
+    outcomes = at_once(Disk(), works)
+    assert outcomes[0] == 0
+    kinds = [type(outcome) for outcome in outcomes[1:]]
+    assert kinds.count(KeyboardInterrupt) == 1
+    assert {outcome for outcome in outcomes[1:] if isinstance(outcome, int)} <= {1, 2}
+    assert kinds.count(int) == 1

@@ -25,15 +25,17 @@ class Share:
     Attributes:
         work: its statements; may raise LockLost before it has written anything, and leaves the others be.
         durable: whether it must outlive a power loss once it is stored.
+        leads: its thread carries out what waits.
+        over: it was carried out, well or with `error`.
     """
 
-    __slots__ = ("durable", "error", "over", "result", "turn", "work")
+    __slots__ = ("durable", "error", "leads", "over", "result", "turn", "work")
 
     def __init__(self, work: Work, durable: bool) -> None:
         self.work, self.durable = work, durable
         self.result: Any = None
         self.error: BaseException | None = None
-        self.over = False
+        self.leads = self.over = False
         self.turn = threading.Lock()
         self.turn.acquire()
 
@@ -62,35 +64,56 @@ class GroupCommit:
     def run(self, work: Callable[[Connection], T], *, durable: bool) -> T:
         """Run `work` in a transaction shared with whoever else waits; return once it is stored.
 
-        Raises whatever `work` raised, or kept the group from being stored; then nothing of it was.
+        Raises whatever `work` raised, or kept the group from being stored; then nothing of it was. InboxBusy:
+        the thread that carried it out was interrupted, and nobody knows.
         """
         share = Share(work, durable)
         with self._guard:
             self._waiting.append(share)
-            follows, self._led = self._led, True
-        if follows:
-            share.turn.acquire()  # until it is stored, or until it leads
-        if not share.over:
+            share.leads, self._led = not self._led, True
+        if not share.leads:
+            self._follow(share)
+        if share.leads:
             self._lead()
         if share.error is not None:
             raise share.error
         result: T = share.result
         return result
 
+    def _follow(self, share: Share) -> None:
+        """Wait until the share is over, or leads."""
+        try:
+            share.turn.acquire()
+        except BaseException:  # interrupted, or a greenlet was killed
+            with self._guard:
+                if share in self._waiting:
+                    self._waiting.remove(share)
+                must_pass_on = share.leads
+            if must_pass_on:
+                self._pass_on()
+            raise
+
     def _lead(self) -> None:
         with self._guard:
             group, self._waiting = self._waiting, []
         try:
             self._carry_out(group)
-        finally:
-            with self._guard:
-                following = self._waiting[0] if self._waiting else None
-                self._led = following is not None
+        finally:  # also when this caller was interrupted: nobody may take for stored what was not
             for share in group:
-                share.over = True
+                if not share.over:
+                    share.error = InboxBusy("the thread that stored it for others was interrupted")
                 share.turn.release()
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Let the first who came meanwhile lead."""
+        with self._guard:
+            following = self._waiting[0] if self._waiting else None
+            self._led = following is not None
             if following is not None:
-                following.turn.release()
+                following.leads = True
+        if following is not None:
+            following.turn.release()
 
     def _carry_out(self, group: Sequence[Share]) -> None:
         try:
@@ -99,6 +122,8 @@ class GroupCommit:
             if len(group) > 1 and not isinstance(error, InboxBusy):
                 for share in group:  # one of them may be to blame for what befell all
                     self._carry_out([share])
-            else:
-                for share in group:
-                    share.error = error
+                return
+            for share in group:
+                share.error = error
+        for share in group:
+            share.over = True
