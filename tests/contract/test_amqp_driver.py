@@ -283,6 +283,25 @@ def test_a_message_that_is_not_taken_goes_away(vhost: str) -> None:
     run(main())
 
 
+def test_who_is_told_and_fails_does_not_end_the_session(vhost: str) -> None:
+    async def main() -> None:
+        told: list[bool] = []
+        defects: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: defects.append(context))
+
+        def changed() -> None:
+            told.append(session.up)
+            if told.count(True) == 1 and session.up:
+                raise ZeroDivisionError
+
+        session = Session(Broker((vhost,)), name="t", changed=changed)
+        await until(lambda: told.count(True) == 2 and session.up)
+        assert len(defects) == 1
+        await session.close()
+
+    run(main())
+
+
 def test_a_taker_that_fails_ends_no_connection(vhost: str) -> None:
     async def main() -> None:
         failures: list[str] = []

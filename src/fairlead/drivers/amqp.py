@@ -157,18 +157,31 @@ class Session:
     async def _keep_up(self) -> None:
         pause_seconds = _FIRST_PAUSE_SECONDS
         while not self._closed:
-            wire = await self._connect()
-            if wire is None:
-                await asyncio.sleep(pause_seconds * random.uniform(0.7, 1.0))
-                pause_seconds = min(_LONGEST_PAUSE_SECONDS, pause_seconds * 2)
-                continue
-            pause_seconds = _FIRST_PAUSE_SECONDS
-            self._begin(wire)
             try:
-                failure = await asyncio.shield(wire.ended)
-            finally:
-                self._end(wire)
-            self._tell(False, failure.detail)
+                connected = await self._serve()
+            except Exception as error:  # a defect, here or of who is told, must not be the end of it
+                connected = False
+                context = {"message": f"the connection {self._name!r} is made anew", "exception": error}
+                self._loop.call_exception_handler(context)
+            if connected:
+                pause_seconds = _FIRST_PAUSE_SECONDS
+                continue
+            await asyncio.sleep(pause_seconds * random.uniform(0.7, 1.0))
+            pause_seconds = min(_LONGEST_PAUSE_SECONDS, pause_seconds * 2)
+
+    async def _serve(self) -> bool:
+        """Connect, and return when the connection has ended; False where none was made."""
+        wire = await self._connect()
+        if wire is None:
+            return False
+        try:
+            self._begin(wire)
+            failure = await asyncio.shield(wire.ended)
+        finally:
+            wire.abort("it is given up")
+            self._end(wire)
+        self._tell(False, failure.detail)
+        return True
 
     async def _connect(self) -> Wire | None:
         """Try each address once, beginning behind the last one; the first failure of all is what is told."""

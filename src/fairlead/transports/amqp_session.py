@@ -138,10 +138,16 @@ class BrokerSession:
         try:
             while self._answers:
                 incoming = self._answers.popleft()
-                named = {name.lower(): str(value) for name, value in incoming.headers.items()}
-                named["webhook-id"] = incoming.message_id or ""
-                await self._take(named, incoming.body)
+                await self._take_one(incoming)
                 if self._consumer is not None:
                     self._consumer.ack(incoming)
         finally:
             self._taking = None
+
+    async def _take_one(self, incoming: Incoming) -> None:
+        named = {name.lower(): str(value) for name, value in incoming.headers.items()}
+        named["webhook-id"] = incoming.message_id or ""
+        try:
+            await self._take(named, incoming.body)
+        except Exception:  # a defect; unacknowledged it would come again and again, before all others
+            _log.exception("an answer could not be taken; its delivery will be sent again")
