@@ -108,8 +108,10 @@ class Consumer:
         except Stopping:
             _log.info("sources stop: the relay does")
         except StoreError as error:
-            for inlet in self.inlets:
-                inlet.waits(f"the store failed: {error}")
+            self._wait_because(f"the store failed: {error}")
+        except Exception as error:  # it must neither end unseen nor keep the relay from stopping
+            _log.exception("sources have ended; start the relay again")
+            self._wait_because(f"a defect in the relay ({type(error).__name__}); start it again")
 
     async def _wait_for_more(self) -> None:
         self._rung.clear()
