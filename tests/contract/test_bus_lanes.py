@@ -189,6 +189,34 @@ def test_failing_handlers_are_answered_each_and_their_writes_are_not_stored(tmp_
     asyncio.run(main())
 
 
+def test_a_handler_that_exits_ends_no_thread_and_no_lane(tmp_path: Path) -> None:
+    def handler(event: Any, transaction: SqliteTransaction) -> None:
+        if event.data["n"] == 0:
+            raise SystemExit(1)
+
+    async def main() -> None:
+        scene = Scene(inbox_at(tmp_path), handler)
+        unanswered: list[Job] = []
+        answered = scene.lanes._applied
+
+        def applied(job: Job, answer: BusAnswer | None) -> None:
+            if answer is None:
+                unanswered.append(job)
+            else:
+                answered(job, answer)
+
+        scene.lanes._applied = applied
+        for n in range(20):
+            scene.add(n % 2, "k")
+        await scene.until(1)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while scene.count + len(unanswered) < 20:
+                await asyncio.sleep(0)
+        await scene.close()
+
+    asyncio.run(main())
+
+
 def test_an_inbox_that_knows_nothing_of_bundles_serves_too(tmp_path: Path) -> None:
     class Plain:
         """`Inbox`, no more."""

@@ -85,7 +85,7 @@ class Bundle:
             while not self._ending and (next_one := self._next()) is not None:
                 results += self._handle(*next_one)
             return results + self.part()
-        except Exception:  # a defect of ours or of an inbox: the queue goes on, and the relay sends again
+        except BaseException:  # a defect, or a handler that exits: its thread must not take its lanes along
             log.exception("Deliveries could not be applied; the relay will send them again")
             return self._give_up()
 
