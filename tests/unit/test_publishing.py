@@ -141,8 +141,9 @@ def test_a_window_counts_from_one_in_each_epoch_and_forgets_what_is_answered() -
     window = Window(2)
     first, second = window.admit(entry(1), 0, 1, 0.0), window.admit(entry(2), 1, 1, 1.0)
     assert (first.seq, second.seq, window.has_room) == (1, 2, False)
-    assert window.take(1) is first
-    assert window.take(1) is None
+    assert window.take(1, "another") is None, "an answer for another key leaves it where it is"
+    assert window.take(1, "a") is first
+    assert window.take(1, "a") is None
     window.confirm(second)
     assert window.oldest_unconfirmed is None
     assert window.oldest == 1.0

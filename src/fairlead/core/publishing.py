@@ -80,13 +80,13 @@ class Publishing:
             now, wall, roll: as `Settling.resolve` has them.
         """
         key, applied = answer.key or "", min(answer.applied or 0, most)
-        sent = self.window.take(answer.seq) if in_epoch and answer.seq is not None else None
+        sent = self.window.take(answer.seq, key) if in_epoch and answer.seq is not None else None
         if in_epoch:
             self._heard_at = now
         ended = [(one, Outcome("delivered", applied=applied)) for one in self.window.settle(key, applied)]
         self._settling.settle(key, applied)
         verdict = Verdict()
-        if sent is not None and sent.entry.key == key:
+        if sent is not None:
             outcome = outcome_of_answer(answer, sent.entry.position, None)
             ended.append((sent, outcome))
             if outcome.kind != "delivered":

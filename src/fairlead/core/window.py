@@ -76,11 +76,12 @@ class Window:
         if self._unconfirmed.get(sent.seq) is sent:
             del self._unconfirmed[sent.seq]
 
-    def take(self, seq: int) -> Sent | None:
-        """An answer came to a publish: it is under way no more; None if it was not."""
+    def take(self, seq: int, key: str) -> Sent | None:
+        """An answer came to a publish of a key: it is under way no more; None if it was not."""
         sent = self._sent.get(seq)
-        if sent is not None:
-            self._remove(sent)
+        if sent is None or sent.entry.key != key:
+            return None
+        self._remove(sent)
         return sent
 
     def settle(self, key: str, up_to: int) -> list[Sent]:
