@@ -242,10 +242,13 @@ class Subscriber:
     async def send_fence(self, owner: Owner) -> None:
         """Ask the library for an answer in the owner's present epoch, with an empty delivery."""
         subscription, fence, lanes = self.subscription, owner.fence, owner.lanes
+        if owner.route is not None:
+            if not owner.route.may_send:
+                return  # it is on its way to another target, or has none
+            if owner.route.publishes:
+                owner.route.ask()
+                return
         target = subscription.targets[fence.target]
-        if owner.route is not None and owner.route.publishes:
-            owner.route.ask()
-            return
         answer = await self._send(Delivery(subscription, target, fence, lanes.floor(), ()))
         owner.landed((), answer, lanes, fence)
         if answer.outcomes and answer.outcomes[0].kind == "stale":
