@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fairlead.core.source_message import SourceMessage, header_value
 from fairlead.drivers.amqp import Broker, Consumer, Incoming, Session, Topology
@@ -136,8 +136,7 @@ class AmqpSource:
             incoming.content_type,
             incoming.message_id,
             incoming.routing_key,
-            {str(name): header_value(value) for name, value in incoming.headers.items()},
-            incoming.fault,
+            *_headers(incoming),
         )
         bare = Incoming(b"", tag=incoming.tag, attachment=incoming.attachment)  # not the body once more
         attachment = round << 32 | incoming.attachment
@@ -185,6 +184,14 @@ class AmqpSource:
                 return False
         self._refusal = ""
         return True
+
+
+def _headers(incoming: Incoming) -> tuple[dict[str, Any], str]:
+    """As JSON has them, and why they are empty if they cannot be read."""
+    try:
+        return {str(name): header_value(value) for name, value in incoming.headers.items()}, incoming.fault
+    except RecursionError:
+        return {}, "they are nested too deeply"
 
 
 class _Ticket(NamedTuple):
