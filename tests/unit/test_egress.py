@@ -72,7 +72,7 @@ def test_the_line_in_the_refusal_allows_the_address(address: str, kind: str) -> 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_without_tls_a_public_address_needs_a_name(address: str) -> None:
-    with pytest.raises(ForbiddenSink, match="without TLS; use https"):
+    with pytest.raises(ForbiddenSink, match="without TLS; use https or amqps"):
         EgressPolicy().check_address(address, "a.example", tls=False)
     EgressPolicy(["a.example"]).check_address(address, "a.example", tls=False)
     EgressPolicy(["0.0.0.0/0", "::/0"]).check_address(address, "b.example", tls=False)
