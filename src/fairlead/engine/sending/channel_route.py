@@ -44,6 +44,7 @@ class ChannelRoute:
         self._owner = owner
         self._links = links
         self._switching = False
+        self._looking = False
         self.publisher = ChannelPublisher(owner, links, self._unpublished)
         self._draining = False  # a receiver without the chain gets nothing new before the old has ended
         self._replaced = False
@@ -119,7 +120,8 @@ class ChannelRoute:
         asked = failover.probe_due(now)
         if asked is not None:
             self.publisher.probe(asked)
-        if failover.wants_depth:
+        if failover.wants_depth and not self._looking:
+            self._looking = True
             owner.keep(asyncio.get_running_loop().create_task(self._look_into_queue()))
         lanes = owner.lanes
         drained = not lanes.queues.flights and not len(lanes.bus.window)
@@ -193,7 +195,10 @@ class ChannelRoute:
     async def _look_into_queue(self) -> None:
         failover = self.failover
         link, asked_since = self._links.get(failover.target), failover.since
-        empty = link is not None and await link.depth(self._owner.channel.partition) == 0
+        try:
+            empty = link is not None and await link.depth(self._owner.channel.partition) == 0
+        finally:
+            self._looking = False
         if empty and failover.state == "suspect" and failover.since == asked_since:
             failover.queue_is_empty()
 

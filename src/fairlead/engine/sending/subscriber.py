@@ -31,7 +31,6 @@ from fairlead.ports import Answer, Delivery
 
 PAGES_AT_ONCE = 16
 RATE_SECONDS = 10.0
-NEVER = float("inf")
 
 _log = logging.getLogger(__name__)
 
