@@ -9,7 +9,7 @@ from benchmarks.figures import Figure
 from benchmarks.routes import pass_through
 from tests.servers.rabbitmq import RabbitNode
 
-SECONDS = 4
+SECONDS = 3
 ROUNDS = 2
 
 
