@@ -151,7 +151,8 @@ class EgressPolicy:
         where = host if host == address else f"{host} ({address})"
         line = self._line(str(ipaddress.ip_network(ip)) if host == address or not name_counts else host)
         if kind == "public":
-            why, hint = "would be called without TLS", f"use https or amqps, or allow it in the configuration: {line}"
+            why = "would be called without TLS"
+            hint = f"use https or amqps, or allow it in the configuration: {line}"
         else:
             why, hint = f"is a {kind} address, which the relay may not call", f"to allow it: {line}"
         fault = Fault(pointer="/sink", detail=f"{where} {why}", hint=hint)
