@@ -174,6 +174,22 @@ def test_a_message_of_50_megabytes_passes(vhost: str) -> None:
     run(main())
 
 
+def test_of_a_body_beyond_the_bound_nothing_is_kept_and_the_next_message_comes(vhost: str) -> None:
+    async def main() -> None:
+        async with Client(vhost, most_body_bytes=1000) as one:
+            await one.up()
+            await one.session.declare(TOPOLOGY)
+            assert await one.published(b"x" * 1000, b"y" * 400_000, b"after") == ["confirmed"] * 3
+            one.consume(prefetch=3)
+            await until(lambda: len(one.got) == 3)
+            assert [incoming.body for incoming in one.got] == [b"x" * 1000, b"", b"after"]
+            assert [incoming.fault for incoming in one.got] == [
+                "", "the body has 400000 bytes; 1000 are taken", "",
+            ]  # fmt: skip
+
+    run(main())
+
+
 def test_a_result_never_comes_before_publish_returns_and_comes_once(vhost: str) -> None:
     async def main() -> None:
         async with Client(vhost) as one:

@@ -21,6 +21,8 @@ from fairlead.core.queues import Queues, Run
 from fairlead.core.settling import Settling, Verdict
 from fairlead.core.window import Sent, Window
 
+MOST_DOUBLINGS = 6
+
 
 class Answered(msgspec.Struct):
     """What an answer did.
@@ -43,6 +45,7 @@ class Publishing:
         self._holds = holds
         self._settling = settling
         self._heard_at = -inf
+        self._given_up: dict[str, int] = {}  # how often in a row, per key
 
     def next(self, now: float) -> Sent | None:
         """The next event to publish, under way from now on; None if there is none, or the window is full."""
@@ -83,6 +86,7 @@ class Publishing:
         sent = self.window.take(answer.seq, key) if in_epoch and answer.seq is not None else None
         if in_epoch:
             self._heard_at = now
+        self._given_up.pop(key, None)
         ended = [(one, Outcome("delivered", applied=applied)) for one in self.window.settle(key, applied)]
         self._settling.settle(key, applied)
         verdict = Verdict()
@@ -120,11 +124,24 @@ class Publishing:
         self._queues.rewind(key)
 
     def give_up(self, now: float, after_seconds: float) -> None:
-        """Publishes without an answer for so long are lost, or as good as: sent again, no attempt counted."""
+        """Publishes without an answer for so long are lost, or as good as: sent again, no attempt counted.
+
+        A lane waits twice as long for its answer each time: a handler that takes minutes is not sent copies
+        that would stand in the others' way.
+        """
         for sent in self.window.started_before(now - after_seconds):
-            if self.window.is_present(sent):
-                self.window.forget(sent.entry.key)
-                self._send_again(sent.entry.key, now)
+            key = sent.entry.key
+            times = self._given_up.get(key, 0)
+            if self.window.is_present(sent) and sent.started <= now - after_seconds * 2**times:
+                self._given_up[key] = min(times + 1, MOST_DOUBLINGS)
+                self.window.forget(key)
+                self._send_again(key, now)
+
+    def take_back(self, sent: Sent, now: float) -> None:
+        """It was not published after all: its lane goes on from its first unsettled event."""
+        if self.window.is_present(sent):
+            self.window.forget(sent.entry.key)
+            self._send_again(sent.entry.key, now)
 
     def demote(self, now: float, slow_after_seconds: float) -> bool:
         """Give a hold to lanes whose answer others have overtaken and that takes long; whether there are any.
@@ -146,5 +163,7 @@ class Publishing:
         keys = self.window.keys
         self.window.begin()
         self._heard_at = -inf
+        self._given_up.clear()
+        self._settling.turn_to_another_target(now)
         for key in keys:
             self._send_again(key, now)

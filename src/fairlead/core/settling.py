@@ -151,11 +151,19 @@ class Settling:
             return  # a request that began before the bus was returned to says nothing of the bus
         only_lane = not outcome.shows_target_alive and self._is_only_lane(key)
         if self._breaker.record(key, outcome, only_lane=only_lane, now=now):
-            for tripped in self._breaker.tripped:
-                held = self._holds.get(tripped)
-                if held is not None and held.state == "held" and not held.loaded and held.skip is None:
-                    self._holds.wake(held, now)
-            self._breaker.tripped.clear()
+            self._wake_tripped(now)
+
+    def turn_to_another_target(self, now: float) -> None:
+        """What failed over the one before need not wait out its schedule; the breaker begins anew."""
+        self._wake_tripped(now)
+        self._breaker.reset()
+
+    def _wake_tripped(self, now: float) -> None:
+        for tripped in self._breaker.tripped:
+            held = self._holds.get(tripped)
+            if held is not None and held.state == "held" and not held.loaded and held.skip is None:
+                self._holds.wake(held, now)
+        self._breaker.tripped.clear()
 
     @property
     def has_several(self) -> bool:
@@ -188,8 +196,10 @@ class Settling:
             return
         if outcome.kind == "chain" and (index > 0 or not self._is_head(run.key, run.entries[index])):
             return  # it goes back to its first unsettled event at once
-        entry = run.entries[index]
-        poked = (old := self._holds.get(run.key)) is not None and old.poked
+        entry, old = run.entries[index], self._holds.get(run.key)
+        if old is None and not self._is_head(run.key, entry):
+            return  # settled meanwhile by a later answer
+        poked = old is not None and old.poked
         held = self.hold(run.key, entry, now)
         if held.head_pos > entry.position:
             return  # settled meanwhile by a later answer

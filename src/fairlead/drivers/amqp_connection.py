@@ -158,7 +158,9 @@ async def open_wire(
         def on_end(_connection: Any, error: BaseException) -> None:
             closed.set_result(error)
 
-        return Stream(parameters, lambda _: opened.set_result(None), on_end, on_end)
+        made = Stream(parameters, lambda _: opened.set_result(None), on_end, on_end)
+        made.most_body_bytes = broker.most_body_bytes
+        return made
 
     transport = None
     try:

@@ -24,6 +24,7 @@ class Broker:
         heartbeat_seconds: a connection on which nothing came for so long is given up.
         connect_timeout_seconds: for each address, until the login is done.
         ca_file: further certificate authorities (PEM).
+        most_body_bytes: a message with a greater body comes without it, and with a fault; None for no bound.
     """
 
     addresses: tuple[str, ...]
@@ -32,6 +33,7 @@ class Broker:
     heartbeat_seconds: int = 10
     connect_timeout_seconds: float = 5.0
     ca_file: str | None = None
+    most_body_bytes: int | None = None
 
     @classmethod
     def of(cls, url: str, *, ca_file: str | None = None) -> Self:

@@ -32,6 +32,7 @@ class Stream(pika.connection.Connection, asyncio.Protocol):  # type: ignore[misc
 
     Attributes:
         takers: by channel, who gets what is delivered.
+        most_body_bytes: of a greater body nothing is kept.
         confirms: by channel, who gets confirms: tag, whether for all up to it, whether it is a refusal.
     """
 
@@ -47,6 +48,7 @@ class Stream(pika.connection.Connection, asyncio.Protocol):  # type: ignore[misc
         self._unsent: list[bytes] = []
         self._rest = b""
         self._contents: dict[int, _Content] = {}
+        self.most_body_bytes: int | None = None
         self.takers: dict[int, Taker] = {}
         self.confirms: dict[int, Confirms] = {}
         super().__init__(parameters, on_open, on_error, on_close, internal_connection_workflow=False)
@@ -159,16 +161,23 @@ class Stream(pika.connection.Connection, asyncio.Protocol):  # type: ignore[misc
         elif kind == frames.BODY:
             if content.properties is None:
                 raise pika.exceptions.InvalidFrameError("a body comes before its header")
-            content.pieces.append(data[at:end])
             content.missing -= end - at
+            if self.most_body_bytes is None or content.properties.size <= self.most_body_bytes:
+                content.pieces.append(data[at:end])
         else:
             return False
         if content.missing <= 0 and content.properties is not None:
             del self._contents[channel]
             take = self.takers.get(channel)
             if take is not None:
-                take(content.delivered, content.properties, b"".join(content.pieces))
+                take(content.delivered, self._judged(content.properties), b"".join(content.pieces))
         return True
+
+    def _judged(self, properties: frames.Properties) -> frames.Properties:
+        if self.most_body_bytes is None or properties.size <= self.most_body_bytes:
+            return properties
+        fault = f"the body has {properties.size} bytes; {self.most_body_bytes} are taken"
+        return properties._replace(fault=fault)
 
 
 class _Content:

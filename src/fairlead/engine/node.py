@@ -79,7 +79,7 @@ class Node:
         store, settings, telemetry = self.store, self.settings, self.telemetry
         turn, revisions = Turn(), Revisions(store.subscriptions)
         self.ingest = Ingest(store.log, self.dispatcher, clock, settings, telemetry)
-        self.answers = Answers(self.dispatcher, clock)
+        self.answers = Answers(self.dispatcher, clock, random_bytes=random_bytes)
         self.subscribing = Subscribing(
             store,
             self.dispatcher,

@@ -10,6 +10,7 @@ from typing import Any
 
 from fairlead.core.attributes import shown
 from fairlead.drivers.green import system_lock
+from fairlead.drivers.sqlite_local import hold_at_fork
 from fairlead.errors import FairleadError
 
 log = logging.getLogger("fairlead.oslo")
@@ -33,6 +34,7 @@ class Losses:
         self._told = 0
         self._tell_at = 0.0
         self._guard = system_lock()
+        hold_at_fork(self._guard)
 
     def add(self, notification: Mapping[str, Any], error: Exception) -> None:
         """Count one more, and tell of it if it is time."""

@@ -32,6 +32,9 @@ GONE_SECONDS = 1.0
 consumers that theirs was deleted, and what it hands them is never seen (RabbitMQ 3.10)."""
 MISSING = "pip install 'fairlead[amqp]'"
 
+MOST_ANSWER_BYTES = 1024 * 1024
+"""What a message of a reply queue may have: the broker is whoever a subscriber named."""
+
 _CONFIRMED = Published("confirmed")
 
 
@@ -268,8 +271,8 @@ def _broker(target: Target, ca_file: str | None) -> Broker:
     addresses = (target.sink, *target.settings.get("addresses", ()))
     if credential.get("credentialtype") == "PLAIN":
         user, password = str(credential.get("identifier", "")), str(credential.get("secret", ""))
-        return Broker(addresses, user, password, ca_file=ca_file)
-    return Broker(addresses, ca_file=ca_file)
+        return Broker(addresses, user, password, ca_file=ca_file, most_body_bytes=MOST_ANSWER_BYTES)
+    return Broker(addresses, ca_file=ca_file, most_body_bytes=MOST_ANSWER_BYTES)
 
 
 async def _nobody(headers: Mapping[str, str], body: bytes) -> None:

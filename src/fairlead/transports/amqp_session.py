@@ -121,6 +121,7 @@ class BrokerSession:
                     if failure.kind != "away":
                         self._tell(f"answers cannot come back over the bus: {failure.detail}")
                 await asyncio.sleep(AGAIN_SECONDS)
+            self._told = ""
         finally:
             self._placing = None
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from fairlead.engine.commands.answers import Answers, unsigned
+from fairlead.engine.commands.answers import Answers
 from fairlead.web.request import Request
 from fairlead.web.response import NO_CONTENT, Response
 from fairlead.web.router import Route
@@ -27,8 +27,6 @@ class AcksApi:
         """
         request.query()
         id = request.params["id"]
-        if not self._answers.expects(id):
-            raise unsigned(id)
         body = await request.body(MOST_BYTES)  # of strangers, as yet: no more than answers can take
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.named.items()}
         self._answers.take(id, headers, body)

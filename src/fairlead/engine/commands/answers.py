@@ -7,7 +7,7 @@ The signature is the login: an answer settles events, so whoever could forge one
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import msgspec
 
 from fairlead.core.answer import AnswerDocument, parse_answers
 from fairlead.core.json_text import check_value
-from fairlead.core.signature import TOLERANCE_SECONDS, verify
+from fairlead.core.signature import TOLERANCE_SECONDS, new_secret, verify
 from fairlead.core.subscription import Subscription
 from fairlead.errors import Fault, InvalidRequest, Problem, Unauthenticated
 from fairlead.ports import Clock
@@ -33,13 +33,12 @@ _log = logging.getLogger(__name__)
 class Answers:
     """Takes the receiver library's answers and hands them to the channels' owners."""
 
-    def __init__(self, dispatcher: Dispatcher, clock: Clock) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, clock: Clock, *, random_bytes: Callable[[int], bytes]
+    ) -> None:
         self._dispatcher = dispatcher
         self._clock = clock
-
-    def expects(self, subscription_id: str) -> bool:
-        """Whether there is a subscription of that id whose receiver could sign an answer."""
-        return bool(self._secrets(subscription_id))
+        self._decoy = (new_secret(random_bytes(32)),)  # so that no subscription is refused like one
 
     def take(
         self,
@@ -59,9 +58,7 @@ class Answers:
             Unauthenticated: no such subscription, or not signed by its receiver: which is not told.
             MalformedJson, InvalidRequest: signed, and not answers of this subscription.
         """
-        secrets = self._secrets(subscription_id)
-        if not secrets:
-            raise unsigned(subscription_id)
+        secrets = self._secrets(subscription_id) or self._decoy
         try:
             verify(secrets, headers, body, self._clock.now(), tolerance_seconds)
         except Unauthenticated as error:
@@ -92,13 +89,6 @@ def answer_secrets(subscription: Subscription, now: float) -> tuple[str, ...]:
     secrets = subscription.secrets
     shared = (*secrets.in_force(now), secrets.answer or "")
     return tuple(secret for secret in shared if secret.startswith("whsec_"))
-
-
-def unsigned(subscription_id: str) -> Unauthenticated:
-    """The refusal that does not tell whether there is such a subscription."""
-    return Unauthenticated(
-        f"the request is not signed by the receiver of {subscription_id!r}", headers=SCHEME
-    )
 
 
 class _Named(msgspec.Struct):

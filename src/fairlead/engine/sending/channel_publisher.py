@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 AT_ONCE = 32
 """So many events are published before others have their turn."""
 
+AGAIN_SECONDS = 1.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -82,8 +84,11 @@ class ChannelPublisher:
         owner = self._owner
         try:
             (parcel,) = await with_skips(owner, delivery.parcels)
-        except FairleadError as failure:  # without an answer it goes again, by which time the store may say
+        except FairleadError as failure:
             _log.error("skips cannot be read", extra={"channel": owner.channel, "detail": str(failure)})
+            await asyncio.sleep(AGAIN_SECONDS)
+            if delivery.fence == owner.fence:
+                owner.lanes.bus.take_back(sent, owner.works.clock.monotonic())
             return
         finally:
             self.busy = False

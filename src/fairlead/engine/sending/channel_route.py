@@ -227,7 +227,6 @@ class ChannelRoute:
                 failover.arrived(switch, works.clock.monotonic())
                 self._replaced = self._replaced and failover is not self.failover
                 owner.begin_epoch(fence)
-                owner.lanes.breaker.reset()
         except Fenced:
             owner.reload_soon()
         except LeaseLost:

@@ -37,7 +37,8 @@ class Ledger:
         """Note a run's attempts and what of it was delivered."""
         key, target, at, duration_ms = run.key, fence.target, answer.started_at, answer.duration_ms
         if verdict.delivered:
-            self.settled[key] = run.entries[verdict.delivered - 1].position
+            position = run.entries[verdict.delivered - 1].position
+            self.settled[key] = max(position, self.settled.get(key, 0))
         attempt = run.attempt
         for entry, outcome in zip(run.entries, verdict.outcomes, strict=False):  # up to the first failure
             self._attempts.append(Attempt(entry.position, key, attempt, target, at, duration_ms, outcome))
