@@ -137,6 +137,9 @@ class WireChecker:
             self._violated(f"OFF {partition}: a request goes out; {fence}")
         requested = self._requested.setdefault((partition, fence.generation), set())
         requested.update(parcel.entry.position for parcel in delivery.parcels)
+        requested |= {
+            pos for past, pos in self._checker.channels[partition].skips if past == fence.generation
+        }
         if policy == "wait":
             sent = {parcel.entry.key: parcel.entry.position for parcel in delivery.parcels}
             for key, position in self._waiting(partition, fence.generation):
