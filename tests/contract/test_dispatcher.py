@@ -462,6 +462,19 @@ def test_a_batch_waits_for_company_and_not_longer_than_max_wait() -> None:
     play(scenario)
 
 
+def test_a_batch_that_few_keys_can_fill_does_not_wait() -> None:
+    async def scenario(scene: Scene) -> None:
+        batch = BatchOptions(max_events=4, max_wait_seconds=60.0)
+        await scene.subscribe(options=DeliveryOptions(batch=batch))
+        before = scene.loop.time()
+        await scene.publish(*[SUBJECTS[0]] * 4)
+        await scene.until_took(4)
+        assert [len(each.parcels) for each in scene.sink.deliveries] == [4]
+        assert scene.sink.at[0] < before + 60.0
+
+    play(scenario)
+
+
 def test_a_batch_keeps_within_its_bytes() -> None:
     async def scenario(scene: Scene) -> None:
         batch = BatchOptions(max_events=100, max_bytes=1000, max_wait_seconds=0.1)

@@ -179,6 +179,16 @@ class Queues:
         """How many keys are listed as ready; some may have stopped being so."""
         return len(self._ready)
 
+    def has_events(self, count: int) -> bool:
+        """Whether the keys listed as ready have so many events to send."""
+        for key in self._ready:
+            lane = self._lanes.get(key)
+            if lane is not None and lane.ready:
+                count -= len(lane.queue)
+                if count <= 0:
+                    return True
+        return False
+
     def tidy(self, key: str) -> None:
         """Forget a lane of which nothing is left."""
         lane = self._lanes.get(key)

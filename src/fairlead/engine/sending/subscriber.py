@@ -182,7 +182,7 @@ class Subscriber:
             self._ripe_at.pop(owner, None)
             return []
         ripe_at = self._ripe_at.setdefault(owner, now + batch.max_wait_seconds)
-        if now < ripe_at and owner.lanes.queues.ready_count < batch.max_events:
+        if now < ripe_at and not owner.lanes.queues.has_events(batch.max_events):
             return []
         runs: list[Run] = []
         events, room = batch.max_events, batch.max_bytes
