@@ -15,7 +15,7 @@ from tests.acceptance.processes import QUICK
 from tests.acceptance.publishers import Publisher
 from tests.servers.rabbitmq import RabbitNode, RabbitNodes, settled_declares
 
-PATIENT = f"{QUICK}\n[failover]\nreturn_after = \"2s\"\nprobe_every = \"1s\"\n"
+PATIENT = f'{QUICK}\n[failover]\nreturn_after = "2s"\nprobe_every = "1s"\n'
 """To leave as late as it does by default, and to come back soon."""
 
 KEYS = [f"k{number}" for number in range(20)]
