@@ -259,6 +259,7 @@ def test_where_the_confirm_settles_a_plain_consumer_needs_no_answer() -> None:
         await scene.publish("k1", "k1", "k2")
         await scene.until_settled()
         assert [one for one in places(bus.events) if one[0] == "k1"] == [("k1", 1, 0), ("k1", 2, 0)]
+        assert [one.seq for one in bus.events if places([one])[0][0] == "k1"] == [1, 2]
 
     on_bus(scenario)
 

@@ -58,10 +58,14 @@ class Window:
         """The keys of which something is under way."""
         return list(self._by_key)
 
+    def number(self) -> int:
+        """The next `flseq`, for a publish that another keeps."""
+        self.last_seq += 1
+        return self.last_seq
+
     def admit(self, entry: Entry, prev: int, attempt: int, now: float) -> Sent:
         """One more is published, under the next `flseq`."""
-        self.last_seq += 1
-        sent = Sent(self.last_seq, entry, prev, attempt, now)
+        sent = Sent(self.number(), entry, prev, attempt, now)
         self._sent[sent.seq] = self._unconfirmed[sent.seq] = sent
         self._by_key.setdefault(entry.key, {})[entry.position] = sent
         return sent

@@ -205,7 +205,8 @@ class Subscriber:
         subscription, lanes, fence = self.subscription, owner.lanes, owner.fence
         target = subscription.targets[fence.target]
         batch = subscription.options.batch is not None and target.protocol == "HTTP"
-        delivery = Delivery(subscription, target, fence, lanes.floor(), chained(runs), batch)
+        seq = lanes.bus.window.number() if target.protocol == "AMQP" else None
+        delivery = Delivery(subscription, target, fence, lanes.floor(), chained(runs), batch, seq)
         try:
             if owner.skipped_keys:
                 delivery = msgspec.structs.replace(
