@@ -21,6 +21,7 @@ Done = Callable[[Result], object]
 
 
 _REFUSING_SECONDS = 1.0
+_MUTE_SECONDS = 60.0
 _MOST_WAYS = 1024
 
 
@@ -47,21 +48,23 @@ class Publishing:
         self._returned: dict[tuple[str, str | None], tuple[int, str]] = {}
         self._loop = asyncio.get_running_loop()
         self._refusing_since: float | None = None
+        self._heard_at = 0.0  # when the broker spoke last of what was published, or had nothing to say
         self._opening = self._loop.create_task(self._open())
         self.ended = False
 
     @property
     def spent(self) -> bool:
-        """Whether the next message is for another channel: it ended, or refuses everything for a second.
+        """Whether the next message is for another channel: it ended, or is of no use any more.
 
         A channel that published to a quorum queue without a leader goes on to refuse when there is one again
-        (RabbitMQ 3.10); a new one does not.
+        (RabbitMQ 3.10); a new one does not. And on one that confirms nothing for a minute what was published
+        would be kept without an end.
         """
-        return self.ended or (
-            self._refusing_since is not None
-            and not self._outstanding
-            and self._loop.time() - self._refusing_since > _REFUSING_SECONDS
-        )
+        now = self._loop.time()
+        refuses = self._refusing_since is not None and now - self._refusing_since > _REFUSING_SECONDS
+        if self._outstanding:
+            return self.ended or now - self._heard_at > _MUTE_SECONDS
+        return self.ended or refuses
 
     def publish(self, routing_key: str, message: Message, done: Done) -> None:
         """Hand over one message; `done` is called once, later. Not to be called when `spent`."""
@@ -113,6 +116,8 @@ class Publishing:
             self._loop.call_soon(pending.done, result)
             return
         channel.send(frames)
+        if not self._outstanding:
+            self._heard_at = self._loop.time()
         self._last += 1
         self._outstanding[self._last] = pending
 
@@ -138,6 +143,7 @@ class Publishing:
         self._returned[(method.routing_key, properties.message_id)] = (self._last, reason)
 
     def _on_confirm(self, tag: int, multiple: bool, refused: bool) -> None:
+        self._heard_at = self._loop.time()
         if not multiple:
             pending = self._outstanding.pop(tag, None)
             if pending is not None:
