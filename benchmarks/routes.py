@@ -87,8 +87,10 @@ def pass_through(folder: Path, seconds: int, node: RabbitNode | None = None) -> 
         load = wrk(process.url, folder, seconds=seconds, connections=AT_ONCE)
         until(lambda: settled(process), "the last answer", pause_seconds=LOOK_SECONDS)
         took_seconds = time.monotonic() - begun
-        spent = [(after - at) * 1e6 / load.requests for after, at in zip(
-            (process.cpu_seconds(), cpu_seconds(taker.pid)), before, strict=True)]
+        spent = [
+            (after - at) * 1e6 / load.requests
+            for after, at in zip((process.cpu_seconds(), cpu_seconds(taker.pid)), before, strict=True)
+        ]
         return Passage(load.requests / took_seconds, load.requests / load.seconds, *spent)
 
 

@@ -295,4 +295,3 @@ class Lanes:
         self.holds.released.update(key for key in snapshot.released if key not in self.holds)
         self._settling.waiting[:0] = snapshot.waiting
         self._settling.hurry = True
-

@@ -151,9 +151,7 @@ def _decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise MalformedJson(f"the body is not JSON: {error}") from error
 
 
-_named = itemgetter(
-    "flsubscription", "flpartition", "flgeneration", "flepoch", "flfloor", "flpos", "flprev"
-)
+_named = itemgetter("flsubscription", "flpartition", "flgeneration", "flepoch", "flfloor", "flpos", "flprev")
 _seven_numbers = re.compile(r"(?:0|[1-9][0-9]{0,17})(?: (?:0|[1-9][0-9]{0,17})){6}").fullmatch
 _one = msgspec.json.Decoder(_Event)
 _many = msgspec.json.Decoder(list[_Event])

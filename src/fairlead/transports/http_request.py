@@ -149,4 +149,3 @@ def _bare(event: Event) -> tuple[bytes, bytes]:
 def _has_content_type(headers: Sequence[tuple[str, str]]) -> bool:
     """It comes first where there is one."""
     return headers[0][0] == "content-type"
-

@@ -33,9 +33,7 @@ _log = logging.getLogger(__name__)
 class Answers:
     """Takes the receiver library's answers and hands them to the channels' owners."""
 
-    def __init__(
-        self, dispatcher: Dispatcher, clock: Clock, *, random_bytes: Callable[[int], bytes]
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, clock: Clock, *, random_bytes: Callable[[int], bytes]) -> None:
         self._dispatcher = dispatcher
         self._clock = clock
         self._decoy = (new_secret(random_bytes(32)),)  # so that no subscription is refused like one
