@@ -140,6 +140,8 @@ class BusRoute:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.story()}") from None
         assert "Traceback" not in self.relay.said, self.relay.said[-4000:]
+        said = self.receiver.said  # what its handler raised on purpose is no defect
+        assert said.count("Traceback") == said.count("A handler failed"), said[-4000:]
 
     # -- what is done --------------------------------------------------------------------------------------
 

@@ -167,6 +167,8 @@ def test_what_is_wrong_with_a_bus_is_said_and_costs_no_event(
         alone = f"{wrong.name}-alone"
         assert relay.api.status(alone)["lag_events"] == EVENTS, "without REST they are kept"
         wrong.mend(alone)
+    for wrong in found:
+        alone = f"{wrong.name}-alone"
         until(lambda name=alone: relay.api.drained(name), lambda name=alone: told(relay, name))  # type: ignore[misc]
         assert broker.waiting(alone, wrong.vhost) == EVENTS
     assert PASSWORD not in relay.said

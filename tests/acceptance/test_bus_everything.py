@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.api import event
-from tests.acceptance.bus_route import NAME, QUEUE, SOON, BusRoute, bus_route
+from tests.acceptance.bus_route import NAME, QUEUE, BusRoute, bus_route
 from tests.acceptance.history import Log, check_acknowledged
-from tests.acceptance.processes import QUICK
 from tests.acceptance.publishers import Publisher
 from tests.acceptance.waiting import until
 from tests.servers.rabbitmq import RabbitNode, settled_declares
@@ -123,17 +122,11 @@ class Faults:
         self._route.cable.restore()
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        pytest.param(SOON, marks=pytest.mark.timeout(290), id="soon"),
-        pytest.param(QUICK, marks=[pytest.mark.soak, pytest.mark.timeout(1800)], id="with-the-defaults"),
-    ],
-)
+@pytest.mark.timeout(290)
 def test_everything_arrives_in_order_however_the_bus_fails(
-    mortal_rabbitmq: RabbitNode, tmp_path: Path, config: str
+    mortal_rabbitmq: RabbitNode, tmp_path: Path
 ) -> None:
-    with bus_route(tmp_path, mortal_rabbitmq, config=config, fail=FAIL) as route:
+    with bus_route(tmp_path, mortal_rabbitmq, fail=FAIL) as route:
         settled_declares()
         faults = Faults(route)
         outages = [

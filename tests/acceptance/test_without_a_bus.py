@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.acceptance.api import event
+from tests.acceptance.bus_route import SOON
 from tests.acceptance.history import Log, check_applied
 from tests.acceptance.processes import RelayProcess
 from tests.acceptance.sinks import Sink
@@ -28,7 +29,7 @@ PIP = "pip install 'fairlead[amqp]'"
 
 def relay_by(place: Path, program: str) -> RelayProcess:
     """A relay started by a program of our own."""
-    relay = RelayProcess(place)
+    relay = RelayProcess(place, SOON)
     relay.command[: relay.command.index("serve")] = [sys.executable, "-c", program]
     return relay
 

@@ -103,6 +103,50 @@ def test_a_file_that_is_busy_is_not_tried_by_each_in_turn() -> None:
     assert disk.groups == [1, 2]
 
 
+class SlowToLeave:
+    """A lock whose holder, once it has let go, may be slow to go on: the scheduler's way, on demand."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.slow: threading.Thread | None = None
+        self.left, self.go_on = threading.Event(), threading.Event()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        if threading.current_thread() is self.slow:
+            self.slow = None
+            self.left.set()
+            assert self.go_on.wait(DEADLINE_SECONDS)
+
+
+def test_the_lead_may_come_before_its_next_holder_has_begun_to_wait_for_it() -> None:
+    disk = Disk()
+    group = GroupCommit(disk.commit)
+    guard = SlowToLeave()
+    group._guard = guard  # type: ignore[assignment]
+    outcomes: list[object] = []
+
+    def run(n: int) -> None:
+        outcomes.append(group.run(partial(give, n), durable=True))
+
+    leader, follower = (threading.Thread(target=run, args=(n,)) for n in (1, 2))
+    leader.start()
+    assert disk.began.wait(DEADLINE_SECONDS)
+    guard.slow = follower
+    follower.start()
+    assert guard.left.wait(DEADLINE_SECONDS)
+    disk.go.set()
+    leader.join(DEADLINE_SECONDS)  # it has passed the lead on
+    guard.go_on.set()
+    follower.join(DEADLINE_SECONDS)
+    assert outcomes == [1, 2]
+    assert group.run(partial(give, 3), durable=True) == 3, "and somebody leads again"
+    disk.connection.close()
+
+
 def test_after_an_error_the_next_leads_again() -> None:
     disk = Disk()
     disk.go.set()

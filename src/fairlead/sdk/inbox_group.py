@@ -70,8 +70,9 @@ class GroupCommit:
         share = Share(work, durable)
         with self._guard:
             self._waiting.append(share)
-            share.leads, self._led = not self._led, True
-        if not share.leads:
+            follows = self._led
+            share.leads, self._led = not follows, True
+        if follows:  # also where the lead has come to it by now: its turn comes with it
             self._follow(share)
         if share.leads:
             self._lead()
