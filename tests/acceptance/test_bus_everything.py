@@ -141,7 +141,7 @@ def test_everything_arrives_in_order_however_the_bus_fails(
         over_rest = [outages[0], outages[2], outages[3], outages[5]]
         with Flow(route, 2 * len(outages) + 1) as flow:
             for stage, outage in enumerate(outages):
-                route.until_any("bus")
+                route.until_all("bus")
                 flow.open(2 * stage)
                 begun[outage.__name__.replace("_", " ")] = time.time()
                 with outage():
