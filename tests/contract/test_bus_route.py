@@ -66,8 +66,8 @@ def test_several_events_of_a_key_are_under_way_and_chained() -> None:
         (one, two, other) = await scene.publish("k1", "k1", "k2")
         await scene.until(lambda: len(bus.events) == 3)
         first = one.entry.position
-        assert (("k1", 1, 0) in places(bus.events))
-        assert (("k1", 2, first) in places(bus.events))
+        assert ("k1", 1, 0) in places(bus.events)
+        assert ("k1", 2, first) in places(bus.events)
         by_channel = {(one.fence.channel.partition, one.seq) for one in bus.events}
         assert len(by_channel) == 3, "flseq counts per channel"
         await answer(scene, *bus.events)

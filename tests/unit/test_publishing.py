@@ -77,9 +77,7 @@ class Bus:
         self.receiver = Receiver()
         self.most_under_way = 0
         state = ChannelState(Fence(CHANNEL, 1, 1, 1), Progress())
-        self.lanes = Lanes(
-            state, OPTIONS, breaker(), read_ahead=8, window=Window(window), now=0.0, wall=WALL
-        )
+        self.lanes = Lanes(state, OPTIONS, breaker(), read_ahead=8, window=Window(window), now=0.0, wall=WALL)
         self.lanes.bus.begin(0.0, chained=True)
 
     def append(self, key: str) -> None:
@@ -132,8 +130,7 @@ class Bus:
         return [
             one.position
             for one in self.log[: self.lanes.cursor]
-            if one.position not in open_positions
-            and not (one.key in held and one.position >= held[one.key])
+            if one.position not in open_positions and not (one.key in held and one.position >= held[one.key])
         ]
 
 
