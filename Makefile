@@ -20,7 +20,7 @@ test: lint ## install what the tests need and run all of them (15 minutes at mos
 	@scripts/system-packages
 	@scripts/npm-packages
 	@for version in 3.12 3.13 3.14; do $(BIN)/mypy --python-version $$version src || exit 1; done
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile
 
 check: lint ## lint, types, import rules, unit tests: seconds (properties with a tenth of their examples)
 	QUICK=1 $(BIN)/python -m pytest -q tests/unit
