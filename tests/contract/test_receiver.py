@@ -483,6 +483,15 @@ def test_a_handler_that_could_not_get_the_file_is_not_to_blame(tmp_path: Path) -
     receiver.close()
 
 
+def test_an_inbox_that_cannot_be_used_is_503_and_says_which_file(tmp_path: Path, taken: Taken) -> None:
+    (tmp_path / "inbox.db").write_text("hello, I am a text file, longer than the header of a database " * 9)
+    receiver = receiver_at(tmp_path, taken)
+    reply = send(receiver, kit().deliver(event()))
+    assert (reply.status, json.loads(reply.body)["type"]) == (503, "urn:fairlead:problem:overloaded")
+    assert "inbox.db" in json.loads(reply.body)["detail"]
+    receiver.close()
+
+
 def test_a_handler_that_only_looks_async_fails_with_the_reason_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,6 +28,7 @@ from fairlead.errors import (
     Problem,
     RateLimited,
     SignatureError,
+    StoreError,
     TooLarge,
 )
 from fairlead.sdk.applying import Applier
@@ -235,7 +236,7 @@ class Receiver:
             return self._reply(method.upper(), headers, body, loop)
         except Problem as problem:
             return of_problem(problem)
-        except InboxError as error:
+        except (InboxError, StoreError) as error:
             return of_problem(Overloaded(str(error), retry_after_seconds=1))
         finally:
             process.slots.release()
