@@ -280,3 +280,34 @@ def test_a_defect_of_an_inbox_stops_nothing(tmp_path: Path, caplog: pytest.LogCa
 
     asyncio.run(main())
     assert "could not be applied" in caplog.text
+
+
+def test_a_defect_while_storing_holds_up_no_lane(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken = threading.Event()
+
+    class Broken(SqliteInbox):
+        def commit_all(self, transactions: Any) -> Any:
+            if not broken.is_set():
+                broken.set()
+                raise ZeroDivisionError("a defect")
+            return super().commit_all(transactions)
+
+    def handler(event: Any, transaction: object) -> None:
+        if event.data["n"]:  # the second of the bundle runs until the first was parted off
+            assert broken.wait(DEADLINE_SECONDS)
+
+    async def main() -> None:
+        scene = Scene(Broken(tmp_path / "inbox.db"), handler)
+        settled: dict[object, bool] = {}
+        scene.lanes._applied = lambda job, answer: settled.update({job.ticket: answer is not None})
+        scene.lanes._size = 2
+        scene.add(0, "first")
+        scene.add(1, "second")
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while len(settled) < 2:
+                await asyncio.sleep(0.01)
+        await scene.close()
+        assert sorted(settled.values()) == [False, True]
+
+    asyncio.run(main())
+    assert "could not be stored" in caplog.text

@@ -144,6 +144,15 @@ class Bundle:
     def _store(self) -> list[Result]:
         with self._guard:
             done, self._done = self._done, []
+        try:
+            return self._stored(done)
+        except Exception:  # a defect: also the thread that parts must go on, and these lanes with it
+            log.exception("Deliveries could not be stored; the relay will send them again")
+            for _, one in done:
+                one.transaction.rollback()
+            return [Over(job, None) for job, _ in done]
+
+    def _stored(self, done: Sequence[tuple[Job, Application]]) -> list[Result]:
         taken = [(job, one) for job, one in done if one.outcome is not None]
         results: list[Result] = []
         errors = self._applier.commit([one for _, one in taken])
