@@ -8,7 +8,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint soak bench lock wheels build changelog docs clean
+.PHONY: help run test test-processes test-parts check lint soak bench lock wheels build changelog docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,13 @@ test: lint ## install what the tests need and run all of them (15 minutes at mos
 	@scripts/system-packages
 	@scripts/npm-packages
 	@for version in 3.12 3.13 3.14; do $(BIN)/mypy --python-version $$version src || exit 1; done
-	$(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 test-processes test-parts
+
+test-processes: $(DEV_STAMP)  # half of the time goes here, most of it in waiting
+	$(BIN)/python -m pytest -o console_output_style=classic tests/acceptance
+
+test-parts: $(DEV_STAMP)
+	$(BIN)/python -m pytest -o console_output_style=classic tests --ignore tests/acceptance
 
 check: lint ## lint, types, import rules, unit tests: seconds (properties with a tenth of their examples)
 	QUICK=1 $(BIN)/python -m pytest -q tests/unit

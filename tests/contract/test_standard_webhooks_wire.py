@@ -194,7 +194,7 @@ def test_retry_after_is_obeyed_in_full_and_costs_no_attempt(tmp_path: Path, stat
             await subscribe(api, sink.url, config=soon(on_exhausted="park"))
             before = time.time()
             await api.publish(event("a"))
-            page = await shows(api, f"{AT}/lanes", lambda page: page["counts"]["held"] == 1)
+            page = await shows(api, f"{AT}/lanes", lambda page: page["items"])
             (lane,) = page["items"]
             assert lane["last_outcome"]["outcome"] == "throttled"
             assert lane["attempt"] == 0
@@ -212,7 +212,7 @@ def test_retry_after_is_obeyed_up_to_the_subscriptions_limit_also_as_a_date(tmp_
                 await subscribe(api, sink.url, config={"retry": {"max_retry_after": "1h"}})
                 before = time.time()
                 await api.publish(event())
-                page = await shows(api, f"{AT}/lanes", lambda page: page["counts"]["held"] == 1)
+                page = await shows(api, f"{AT}/lanes", lambda page: page["items"])
                 ready_at = datetime.fromisoformat(page["items"][0]["ready_at"]).timestamp()
                 assert before + 3600 <= ready_at <= time.time() + 3601
 
