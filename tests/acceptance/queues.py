@@ -36,11 +36,12 @@ class Sender:
         finally:
             connection.close()
 
-    def declare(self, *queues: str) -> None:
+    def declare(self, *queues: str, single_active: bool = False) -> None:
         """Durable quorum queues."""
+        arguments = {"x-queue-type": "quorum"} | ({"x-single-active-consumer": True} if single_active else {})
         with self.channel() as channel:
             for queue in queues:
-                channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"})
+                channel.queue_declare(queue, durable=True, arguments=arguments)
 
     def send(self, queue: str, *messages: tuple[bytes, pika.BasicProperties]) -> None:
         """Bodies with their properties, in order."""
