@@ -338,6 +338,36 @@ def test_answers_that_are_not_this_receivers_are_refused(tmp_path: Path) -> None
     play(scene())
 
 
+OF_TWO = b"[" + ANSWER + b"," + ANSWER.replace(b'"s"', b'"t"') + b"]"
+
+
+ARRAY = b"[" + ANSWER + b"," + ANSWER + b"]"
+
+
+@pytest.mark.parametrize(
+    ("body", "taken"),
+    [(ANSWER, True), (ARRAY, True), (b"[]", False), (OF_TWO, False), (b"7", False)],
+    ids=["one", "array", "empty", "of-two-subscriptions", "nonsense"],
+)
+def test_a_reply_queue_brings_answers_alone_and_in_arrays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, body: bytes, taken: bool
+) -> None:
+    async def scene() -> None:
+        async with relay(tmp_path) as api:
+            secret = (await api.call("PUT", "/subscriptions/s", wanted())).json["config"]["secret"]
+            yesterday = int(time.time()) - 86_400  # queues keep it for long
+            headers = _signed(secret, "ack_s_1_5_41", yesterday, body)
+            await api.server.node.answers.take_from_queue(headers, body)
+
+    play(scene())
+    assert ("no answer" not in caplog.text) is taken
+
+
+def _signed(secret: str, id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    signature = sign(secret, id, timestamp, body)
+    return {"webhook-id": id, "webhook-timestamp": str(timestamp), "webhook-signature": signature}
+
+
 async def _ack(
     api: Relay,
     secret: str,
@@ -347,12 +377,7 @@ async def _ack(
     id: str = "ack_s_1_5_41",
     at: float | None = None,
 ) -> Any:
-    timestamp = int(time.time() if at is None else at)
-    headers = {
-        "webhook-id": id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": sign(secret, id, timestamp, body),
-    }
+    headers = _signed(secret, id, int(time.time() if at is None else at), body)
     return await api.call("POST", f"/subscriptions/{path}/acks", body, headers=headers)
 
 

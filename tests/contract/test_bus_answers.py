@@ -19,8 +19,8 @@ import pytest
 from fairlead.core.answer import AnswerDocument, parse_answers
 from fairlead.core.signature import verify
 from fairlead.drivers.amqp_message import Message, Result
+from fairlead.sdk.bus_answer import BusAnswer
 from fairlead.sdk.bus_answers import BusAnswers
-from fairlead.sdk.bus_deliveries import BusAnswer
 from fairlead.sdk.bus_posting import AnswerPost
 from fairlead.testing.receiver_kit import ReceiverKit
 from tests.acceptance.processes import RelayProcess
@@ -81,11 +81,13 @@ def acks_at(acks: Acks) -> Iterator[Acks]:
         server.server_close()
 
 
-def answer(position: int, *, secret: str = SECRET, reply_to: str | None = REPLIES) -> BusAnswer:
+def answer(
+    position: int, *, secret: str = SECRET, reply_to: str | None = REPLIES, joins: bool = False
+) -> BusAnswer:
     document = AnswerDocument(
         subscription="test", partition=0, generation=1, epoch=1, key="k", result="applied", applied=position
     )
-    return BusAnswer(f"ack_test_1_0_{position}", "test", document.encode(), secret, reply_to)
+    return BusAnswer(f"ack_test_1_0_{position}", "test", document.encode(), secret, reply_to, joins)
 
 
 class Broker:
@@ -142,6 +144,45 @@ def test_an_answer_goes_to_the_reply_queue_signed() -> None:
     assert message.message_id == "ack_test_1_0_1"
     headers = {**message.headers, "webhook-id": str(message.message_id)}
     assert verify([SECRET], headers, message.body, time.time()) == SECRET
+
+
+def test_answers_that_are_ready_at_once_go_in_one_message_where_the_relay_takes_that() -> None:
+    broker = Broker()
+    on_a_loop(broker, None, *[answer(position, joins=True) for position in (1, 2, 3)])
+    (message,) = broker.messages
+    assert message.message_id == "ack_test_1_0_1"
+    headers = {**message.headers, "webhook-id": str(message.message_id)}
+    assert verify([SECRET], headers, message.body, time.time()) == SECRET
+    assert [one.applied for one in parse_answers(message.body)] == [1, 2, 3]
+
+
+def test_a_relay_that_does_not_say_so_gets_a_message_for_each_answer() -> None:
+    broker = Broker()
+    on_a_loop(broker, None, answer(1), answer(2))
+    assert [message.message_id for message in broker.messages] == ["ack_test_1_0_1", "ack_test_1_0_2"]
+    assert [parse_answers(message.body)[0].applied for message in broker.messages] == [1, 2]
+
+
+def test_answers_of_two_relays_or_secrets_go_apart() -> None:
+    broker = Broker()
+    other = f"{REPLIES}-other"
+    sent = [
+        answer(1, joins=True),
+        answer(2, joins=True, reply_to=other),
+        answer(3, joins=True, secret=OTHER_SECRET),
+        answer(4, joins=True),
+    ]
+    on_a_loop(broker, None, *sent)
+    told = [[one.applied for one in parse_answers(message.body)] for message in broker.messages]
+    assert (broker.queues, told) == ([REPLIES, other, REPLIES], [[1, 4], [2], [3]])
+
+
+def test_a_message_of_many_answers_that_does_not_get_through_costs_none_of_them() -> None:
+    broker = Broker(Result("lost", "gone"))
+    with acks_at(Acks()) as acks:
+        on_a_loop(broker, acks.url, *[answer(position, joins=True) for position in (1, 2, 3)])
+    assert len(broker.messages) == 1
+    assert acks.positions == [1, 2, 3]
 
 
 @pytest.mark.parametrize("kind", ["lost", "unroutable", "refused"])

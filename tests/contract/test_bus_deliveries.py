@@ -18,7 +18,8 @@ from fairlead.core.answer import AnswerDocument, parse_answer
 from fairlead.core.signature import new_signing_key, public_key, verify
 from fairlead.errors import InboxBusy, Reject
 from fairlead.sdk.applying import Applier
-from fairlead.sdk.bus_deliveries import BusAnswer, BusDeliveries, BusMessage
+from fairlead.sdk.bus_answer import BusAnswer
+from fairlead.sdk.bus_deliveries import BusDeliveries, BusMessage
 from fairlead.sdk.handler import BackgroundLoop, caller
 from fairlead.sdk.sqlite_inbox import SqliteInbox
 from fairlead.testing.receiver_kit import ReceiverKit, bus_message

@@ -17,8 +17,9 @@ import pytest
 
 from fairlead.core.answer import parse_answer
 from fairlead.sdk.applying import Applier
+from fairlead.sdk.bus_answer import BusAnswer
 from fairlead.sdk.bus_bundle import Job
-from fairlead.sdk.bus_deliveries import BusAnswer, BusDeliveries
+from fairlead.sdk.bus_deliveries import BusDeliveries
 from fairlead.sdk.bus_lanes import BusLanes
 from fairlead.sdk.handler import BackgroundLoop, Handler, caller
 from fairlead.sdk.inbox import Inbox

@@ -117,7 +117,7 @@ class Scene:
         handler = Handler(Random(number), temper, lambda stamps, key: self.applied.append(stamps.pos))
         consumer = Consumer(
             LibraryReceiver(handler, inbox), self.broker, self.loop, Random(number), queue=QUEUE,
-            name=f"receiver-{number}", secrets=[SECRET], post=lambda answer: None,
+            name=f"receiver-{number}", secrets=[SECRET], joined=False, post=lambda answer: None,
         )  # fmt: skip
         consumer.start()
         return consumer

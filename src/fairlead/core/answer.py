@@ -25,6 +25,9 @@ AnswerResult = Literal["applied", "duplicate", "failed", "rejected", "chain", "f
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**18 - 1)]
 """At most 18 digits, as on a delivery: whoever answers may lie, and a store holds no number beyond 2**63."""
 
+ANSWERS_HEADER, ARRAY = "fairlead-answers", "array"
+"""A delivery on a bus that has this header comes from a relay whose reply queue takes arrays of answers."""
+
 CHAIN_URN = PROBLEM_URN + ChainBroken.type
 STATUS: dict[AnswerResult, int] = {
     "applied": 200,
@@ -120,17 +123,23 @@ def parse_answer(body: bytes) -> AnswerDocument:
         InvalidRequest: it is not an answer; `detail` says what is wrong.
     """
     answer: AnswerDocument = _decode(body, _answer, "an answer")
-    if answer.result != "fence" and (answer.key is None or answer.applied is None):
-        raise InvalidRequest(f"not an answer: result {answer.result!r} needs key and applied")
+    _check_whole(answer)
     return answer
 
 
 def parse_answers(body: bytes) -> list[AnswerDocument]:
-    """Read one answer or an array of them, as `POST …/acks` takes. Raises as `parse_answer`."""
+    """Read one answer, or an array of them. Raises as `parse_answer`."""
     if not body.lstrip().startswith(b"["):
         return [parse_answer(body)]
-    parts: list[msgspec.Raw] = _decode(body, _array, "an array of answers")
-    return [parse_answer(bytes(part)) for part in parts]
+    answers: list[AnswerDocument] = _decode(body, _array, "an array of answers")
+    for answer in answers:
+        _check_whole(answer)
+    return answers
+
+
+def _check_whole(answer: AnswerDocument) -> None:
+    if answer.result != "fence" and (answer.key is None or answer.applied is None):
+        raise InvalidRequest(f"not an answer: result {answer.result!r} needs key and applied")
 
 
 def parse_stale(body: bytes) -> Stale:
@@ -167,6 +176,6 @@ def _decode(body: bytes, decoder: msgspec.json.Decoder[Any], what: str) -> Any:
 
 _encode = msgspec.json.Encoder().encode
 _answer = msgspec.json.Decoder(AnswerDocument)
-_array = msgspec.json.Decoder(list[msgspec.Raw])
+_array = msgspec.json.Decoder(list[AnswerDocument])
 _stale = msgspec.json.Decoder(Stale)
 _results = msgspec.json.Decoder(_Results)

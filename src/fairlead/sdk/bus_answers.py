@@ -15,8 +15,8 @@ from typing import NamedTuple, Protocol
 
 from fairlead.core.signature import ID
 from fairlead.drivers.amqp_message import Message, Result
-from fairlead.sdk.bus_deliveries import BusAnswer
-from fairlead.sdk.bus_posting import MOST_ANSWERS, AnswerPost
+from fairlead.sdk.bus_answer import MOST_ANSWERS, BusAnswer, body_of, signed, together
+from fairlead.sdk.bus_posting import AnswerPost
 
 log = logging.getLogger("fairlead.receiver")
 
@@ -37,15 +37,16 @@ class Publishes(Protocol):
 
 
 class _Sent(NamedTuple):
-    """An answer that waits for its confirm until `deadline` (loop time)."""
+    """Answers in one message that wait for its confirm until `deadline` (loop time)."""
 
-    answer: BusAnswer
+    answers: Sequence[BusAnswer]
     deadline: float
 
 
 class BusAnswers:
     """Sends answers. One that does not get through costs a duplicate and no event: the relay sends again.
 
+    Answers that are ready at once go in one message where the relay takes that, and one by one elsewhere.
     One for which there is neither a confirm in time nor a POST is kept, and tried again on both ways with
     growing pauses; beyond 10,000 the oldest is dropped. Its calls are for the loop on which it was made.
 
@@ -65,6 +66,7 @@ class BusAnswers:
         self._session, self._post = session, post
         self._confirm_seconds, self._clock = confirm_seconds, clock
         self._loop = asyncio.get_running_loop()
+        self._leaving: list[BusAnswer] = []
         self._sent: dict[int, _Sent] = {}  # in the order of their deadlines
         self._number = 0
         self._failed: deque[BusAnswer] = deque()
@@ -82,17 +84,31 @@ class BusAnswers:
         """Get an answer to the relay, sooner or later."""
         self._open += 1
         self._none_open.clear()
-        self._publish(answer)
+        if not self._leaving:
+            self._loop.call_soon(self._leave)
+        self._leaving.append(answer)
 
-    def _publish(self, answer: BusAnswer) -> None:
-        if answer.reply_to is None or not _names_reply_queue(answer):
-            self._fail(answer, f"the delivery names no reply queue ({REPLY_QUEUES}…)")
+    def _leave(self) -> None:
+        answers, self._leaving = self._leaving, []
+        for group in together(answers):
+            if group[0].joins:
+                self._publish(group)
+            else:
+                for answer in group:
+                    self._publish((answer,))
+
+    def _publish(self, answers: Sequence[BusAnswer]) -> None:
+        """In one message; they are of one reply queue."""
+        first = answers[0]
+        if first.reply_to is None or not _names_reply_queue(first):
+            self._fail(answers, f"the delivery names no reply queue ({REPLY_QUEUES}…)")
             return
-        headers = answer.headers(self._clock())
-        message = Message(answer.body, answer.content_type, headers.pop(ID), None, headers)
+        body = body_of(answers)
+        headers = signed(first.secret, first.id, body, self._clock())
+        message = Message(body, first.content_type, headers.pop(ID), None, headers)
         number = self._number = self._number + 1
-        self._sent[number] = _Sent(answer, self._loop.time() + self._confirm_seconds)
-        self._session.publish("", answer.reply_to, message, partial(self._on_result, number))
+        self._sent[number] = _Sent(answers, self._loop.time() + self._confirm_seconds)
+        self._session.publish("", first.reply_to, message, partial(self._on_result, number))
         if self._timer is None:
             self._timer = self._loop.call_later(self._confirm_seconds, self._on_late)
 
@@ -118,9 +134,9 @@ class BusAnswers:
         if sent is None:
             return  # too late: it went another way
         if result.kind != "confirmed":
-            self._fail(sent.answer, f"{result.kind}: {result.detail}")
+            self._fail(sent.answers, f"{result.kind}: {result.detail}")
             return
-        self._through(1)
+        self._through(len(sent.answers))
         self._pause_seconds = FIRST_PAUSE_SECONDS
         if self._failing:
             self._failing = False
@@ -135,14 +151,15 @@ class BusAnswers:
                 self._timer = self._loop.call_at(sent.deadline, self._on_late)
                 return
             del self._sent[number]
-            self._fail(sent.answer, f"the broker did not confirm it within {self._confirm_seconds:g} s")
+            self._fail(sent.answers, f"the broker did not confirm it within {self._confirm_seconds:g} s")
 
-    def _fail(self, answer: BusAnswer, why: str) -> None:
+    def _fail(self, answers: Sequence[BusAnswer], why: str) -> None:
         if not self._failing:
             self._failing = True
             how = "they are kept and tried again" if self._post is None else "they go by POST to the relay"
-            log.warning("Answers do not reach the reply queue: %s; %s", why, how, extra={"id": answer.id})
-        self._keep(answer)
+            log.warning("Answers do not reach the reply queue: %s; %s", why, how, extra={"id": answers[0].id})
+        for answer in answers:
+            self._keep(answer)
 
     def _keep(self, answer: BusAnswer) -> None:
         if self._post is None and not _names_reply_queue(answer):
@@ -174,10 +191,11 @@ class BusAnswers:
                 continue
             await asyncio.sleep(self._pause_seconds)
             self._pause_seconds = min(LONGEST_PAUSE_SECONDS, self._pause_seconds * 2)
-            for answer in left:
-                if self._session.up:
-                    self._publish(answer)
-                else:
+            if self._session.up:
+                self._leaving += left
+                self._leave()
+            else:
+                for answer in left:
                     self._keep(answer)
 
     async def _posted(self, answers: Sequence[BusAnswer]) -> Sequence[BusAnswer]:

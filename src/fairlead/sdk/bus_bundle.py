@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from fairlead.errors import InboxError
 from fairlead.sdk.applying import Application
-from fairlead.sdk.bus_deliveries import BusAnswer, BusDeliveries, BusDelivery
+from fairlead.sdk.bus_answer import BusAnswer
+from fairlead.sdk.bus_deliveries import BusDeliveries, BusDelivery
 
 log = logging.getLogger("fairlead.receiver")
 

@@ -17,19 +17,18 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import msgspec
 
-from fairlead.core.answer import Stale
+from fairlead.core.answer import ANSWERS_HEADER, ARRAY, Stale
 from fairlead.core.channel import ChannelId
 from fairlead.core.event import Event
-from fairlead.core.signature import ID, SIGNATURE, TIMESTAMP, Signer, verify
+from fairlead.core.signature import ID, verify
 from fairlead.core.stamps import FenceStamps, Stamps, read_fence
 from fairlead.errors import Problem, TooLarge, UnsupportedMediaType
 from fairlead.sdk.applying import Applier, Outcome
+from fairlead.sdk.bus_answer import BusAnswer
 from fairlead.sdk.deliveries import FENCE, STRUCTURED, media_type_of, read_structured
-from fairlead.sdk.reply import JSON
 
 log = logging.getLogger("fairlead.receiver")
 
@@ -41,8 +40,8 @@ class BusMessage:
     """What a broker handed over.
 
     Attributes:
-        headers: `webhook-timestamp` and `webhook-signature` as they came, `webhook-id` from `message_id`;
-            values of any type, for anybody may write into a queue.
+        headers: `webhook-timestamp`, `webhook-signature` and `fairlead-answers` as they came, `webhook-id`
+            from `message_id`; values of any type, for anybody may write into a queue.
         reply_to: the queue that waits for the answer; None where the message names none.
     """
 
@@ -59,6 +58,7 @@ class BusDelivery(msgspec.Struct, frozen=True):
         id: its `webhook-id`.
         stamps: with the event; those of a fence without.
         secret: signs the answer; None where none can: the relay will hear nothing.
+        joins: the answer may go together with others.
         lane: deliveries of one are applied in the order of arrival; a fence has one of its own.
     """
 
@@ -67,39 +67,8 @@ class BusDelivery(msgspec.Struct, frozen=True):
     event: Event | None
     reply_to: str | None
     secret: str | None
+    joins: bool
     lane: tuple[ChannelId, str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class BusAnswer:
-    """An answer, signed when it is sent: the relay takes a POST of the last five minutes only.
-
-    Attributes:
-        id: its `webhook-id`.
-        subscription: whose answer it is, for the path of a POST.
-    """
-
-    id: str
-    subscription: str
-    body: bytes
-    secret: str
-    reply_to: str | None
-    content_type: str = JSON
-
-    def headers(self, now: float) -> dict[str, str]:
-        """The signature's headers, as of a Unix time."""
-        return signed(self.secret, self.id, self.body, now)
-
-
-def signed(secret: str, id: str, body: bytes, now: float) -> dict[str, str]:
-    """The headers of Standard Webhooks for a body of ours."""
-    timestamp = int(now)
-    return {ID: id, TIMESTAMP: str(timestamp), SIGNATURE: _signer(secret).header(id, timestamp, body)}
-
-
-@lru_cache(maxsize=64)
-def _signer(secret: str) -> Signer:
-    return Signer([secret])
 
 
 class BusDeliveries:
@@ -178,7 +147,7 @@ class BusDeliveries:
         if delivery.secret is None:
             return None
         id, body = ANSWER_PREFIX + delivery.id, outcome.encode()
-        return BusAnswer(id, channel.subscription, body, delivery.secret, delivery.reply_to)
+        return BusAnswer(id, channel.subscription, body, delivery.secret, delivery.reply_to, delivery.joins)
 
     def reconnected(self) -> None:
         """Another process may have had the queue meanwhile: what it took is not missing."""
@@ -201,7 +170,8 @@ class BusDeliveries:
             raise UnsupportedMediaType(f"content-type {media_type!r}: on a bus come single events and fences")
         answers = secret if secret.startswith("whsec_") else self._answer_secret
         lane = (stamps.channel, None if event is None else event.key)
-        return BusDelivery(headers[ID].strip(), stamps, event, message.reply_to, answers, lane)
+        joins = headers.get(ANSWERS_HEADER) == ARRAY
+        return BusDelivery(headers[ID].strip(), stamps, event, message.reply_to, answers, joins, lane)
 
     def _watch(self, stamps: Stamps) -> None:
         """Rule 2: a jump of `seq` says early that the bus has lost something; the chain needs no hint."""

@@ -16,8 +16,9 @@ from functools import partial
 from queue import SimpleQueue
 
 from fairlead.errors import InboxBusy
+from fairlead.sdk.bus_answer import BusAnswer
 from fairlead.sdk.bus_bundle import Again, Bundle, Job, Over, Result
-from fairlead.sdk.bus_deliveries import BusAnswer, BusDeliveries
+from fairlead.sdk.bus_deliveries import BusDeliveries
 
 log = logging.getLogger("fairlead.receiver")
 

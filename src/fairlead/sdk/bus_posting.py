@@ -5,16 +5,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from fairlead.drivers.http_sync import HttpOrigin, UnreachableError
-from fairlead.sdk.bus_deliveries import BusAnswer, signed
+from fairlead.sdk.bus_answer import BusAnswer, body_of, signed, together
 from fairlead.sdk.reply import JSON
 
 log = logging.getLogger("fairlead.receiver")
 
-MOST_ANSWERS = 1000
-MOST_BYTES = 1024 * 1024  # of one request, as the relay takes it
 TIMEOUT_SECONDS = 10.0
 
 
@@ -39,7 +37,7 @@ class AnswerPost:
 
         What it refuses is dropped and logged at ERROR; the relay sends the delivery again.
         """
-        return [answer for group in _grouped(answers) if not self._taken(group) for answer in group]
+        return [answer for group in together(answers) if not self._taken(group) for answer in group]
 
     def abort(self) -> None:
         """Break off the request under way, and every later one; from any thread."""
@@ -50,9 +48,7 @@ class AnswerPost:
         self._origin.close()
 
     def _taken(self, group: Sequence[BusAnswer]) -> bool:
-        first = group[0]
-        bodies = [answer.body for answer in group]
-        body = bodies[0] if len(bodies) == 1 else b"[" + b",".join(bodies) + b"]"
+        first, body = group[0], body_of(group)
         headers = {"content-type": JSON, **signed(first.secret, first.id, body, self._clock())}
         try:
             answer = self._origin.post(f"/subscriptions/{first.subscription}/acks", body, headers)
@@ -67,20 +63,3 @@ class AnswerPost:
             return False
         log.error("The relay refuses answers: %d; see relay_url and secrets", answer.status, extra=extra)
         return True
-
-
-def _grouped(answers: Sequence[BusAnswer]) -> Iterator[list[BusAnswer]]:
-    """What may go in one request: of one subscription and secret, in order, within the relay's limits."""
-    groups: dict[tuple[str, str], list[BusAnswer]] = {}
-    for answer in answers:
-        groups.setdefault((answer.subscription, answer.secret), []).append(answer)
-    for group in groups.values():
-        part: list[BusAnswer] = []
-        size = 2
-        for answer in group:
-            if part and (len(part) == MOST_ANSWERS or size + len(answer.body) + 1 > MOST_BYTES):
-                yield part
-                part, size = [], 2
-            part.append(answer)
-            size += len(answer.body) + 1
-        yield part

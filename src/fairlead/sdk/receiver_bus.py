@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from fairlead.drivers.amqp import Broker, Consumer, Incoming, Session
 from fairlead.sdk.applying import Applier
+from fairlead.sdk.bus_answer import BusAnswer
 from fairlead.sdk.bus_answers import BusAnswers
 from fairlead.sdk.bus_bundle import Job
-from fairlead.sdk.bus_deliveries import BusAnswer, BusDeliveries, BusMessage
+from fairlead.sdk.bus_deliveries import BusDeliveries, BusMessage
 from fairlead.sdk.bus_lanes import BusLanes
 from fairlead.sdk.bus_posting import AnswerPost
 from fairlead.sdk.stopping import Stop

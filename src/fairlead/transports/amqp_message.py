@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fairlead.core.answer import ANSWERS_HEADER, ARRAY
 from fairlead.core.codec import encode_binary
 from fairlead.core.event import Event
 from fairlead.core.signature import Signer
@@ -30,18 +31,18 @@ def message_of(delivery: Delivery, signer: Signer, timestamp: int, reply_to: str
         timestamp: Unix seconds of this publish.
         reply_to: the queue for the receiver's answer.
     """
-    attributes: dict[str, Any] = {}
+    further: dict[str, Any] = {ANSWERS_HEADER: ARRAY}
     if not delivery.parcels:
         content_type, body = FENCE_TYPE, fence_body(delivery)
     elif delivery.target.mode == "binary":
         event = delivery.parcels[0].entry.event
         content_type, body = _data_of(event)
-        attributes = _attributes(delivery, event)
+        further = _attributes(delivery, event)
     else:
         content_type, body = EVENT_TYPE, structured(delivery)[0]
     message_id = webhook_id(delivery)
     headers = {
-        **attributes,
+        **further,
         "webhook-timestamp": str(timestamp),
         "webhook-signature": signer.header(message_id, timestamp, body),
     }

@@ -69,7 +69,7 @@ class Answers:
             self._dispatcher.answered(answer)
 
     async def take_from_queue(self, headers: Mapping[str, str], body: bytes) -> None:
-        """As `take`, of the subscription that the answer itself names; what is wrong is put in the log."""
+        """As `take`, of the subscription that the answers name themselves; what is wrong is logged."""
         try:
             self.take(_subscription_of(body), headers, body, tolerance_seconds=inf)
         except Problem as problem:
@@ -93,14 +93,19 @@ class _Named(msgspec.Struct):
     subscription: str
 
 
-_named = msgspec.json.Decoder(_Named)
+_named = msgspec.json.Decoder(_Named | list[_Named])
 
 
 def _subscription_of(body: bytes) -> str:
+    """Whom the first answer names; nothing of it is believed yet."""
     try:
-        return _named.decode(body).subscription
+        named = _named.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"not an answer: {error}") from error
+    answers: list[_Named] = named if isinstance(named, list) else [named]
+    if not answers:
+        raise InvalidRequest("not an answer: an empty array")
+    return answers[0].subscription
 
 
 def _answers(body: bytes, subscription_id: str) -> Sequence[AnswerDocument]:

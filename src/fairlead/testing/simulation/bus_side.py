@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from fairlead.core.answer import parse_answer
+from fairlead.core.answer import parse_answers
 from fairlead.core.codec import decode_structured
 from fairlead.core.signature import SIGNATURE, TIMESTAMP, sign
 from fairlead.core.stamps import read_stamps
 from fairlead.drivers.amqp_message import Message
 from fairlead.errors import FairleadError
-from fairlead.sdk.bus_deliveries import BusAnswer
+from fairlead.sdk.bus_answer import BusAnswer
 from fairlead.testing.simulation.broker import SimulatedBroker
 from fairlead.testing.simulation.broker_faults import BrokerFaults
 from fairlead.testing.simulation.bus import queue_name
@@ -51,7 +51,7 @@ class BusSide:
             Consumer(
                 receiver, self.broker, world.loop, Random(self._random.random()),
                 queue=queue_name(NAME, shard), name=f"receiver-{shard}-{number}", secrets=[SECRET],
-                post=self._post,
+                joined=configuration.joined, post=self._post,
             )
             for shard in range(configuration.shards) for number in range(configuration.consumers)
         ]  # fmt: skip
@@ -97,19 +97,20 @@ class BusSide:
 
     def _forge(self, answer: Message) -> Message | None:
         """What somebody without the secret makes of an answer; all would settle what was not applied."""
-        genuine = parse_answer(answer.body)
-        if genuine.result == "fence":
+        genuine = [one for one in parse_answers(answer.body) if one.result != "fence"]
+        if not genuine:
             return None
-        lie = replace(genuine, result="applied", applied=IMPOSSIBLE, type=None, detail=None)
+        lies = [replace(one, result="applied", applied=IMPOSSIBLE, type=None, detail=None) for one in genuine]
+        lie = lies[0].encode() if len(lies) == 1 else b"[" + b",".join([one.encode() for one in lies]) + b"]"
         timestamp = answer.headers[TIMESTAMP]
         kind = self._random.randrange(4)
         if kind == 0:  # the signature is of another body
-            return replace(answer, body=lie.encode())
+            return replace(answer, body=lie)
         if kind == 1:  # signed by whoever has another subscription's secret
-            return self._signed(answer, lie.encode(), FOREIGN_SECRET)
+            return self._signed(answer, lie, FOREIGN_SECRET)
         if kind == 2:  # no signature at all
-            return replace(answer, body=lie.encode(), headers={TIMESTAMP: timestamp})
-        return replace(answer, body=lie.encode(), headers={**answer.headers, SIGNATURE: "v1,"})
+            return replace(answer, body=lie, headers={TIMESTAMP: timestamp})
+        return replace(answer, body=lie, headers={**answer.headers, SIGNATURE: "v1,"})
 
     def _signed(self, answer: Message, body: bytes, secret: str) -> Message:
         timestamp = answer.headers[TIMESTAMP]

@@ -35,6 +35,7 @@ class Configuration:
         route: the subscription's targets, in order of preference.
         settles, failover: see the interface; `confirm` with `plain` only.
         shards, consumers: how many queues, and how many processes of the receiver at each.
+        joined: a process sends the answers of one moment in one message.
         late: copies come late, and requests outlive their relay's patience.
         repeated: how many requests some proxy repeats, if `late`.
         zombie: a second node takes the leases while the first lives on; the store is shared then.
@@ -52,6 +53,7 @@ class Configuration:
     failover: Literal["wait", "switch", "off"] = "wait"
     shards: int = 1
     consumers: int = 2
+    joined: bool = False
     late: bool = True
     repeated: float = 0.08
     zombie: bool = False
@@ -132,6 +134,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "all-next": replace(_ALL, lazy=False, shards=2),
     "all-skip": replace(_ALL, exhausted="skip", attempts=1),
     "all-batch": replace(_ALL, batch=3, route=("rest", "bus")),
+    "all-joined": replace(_ALL, joined=True),
     "bus": _BUS,
     "bus-ext": replace(_ALL, receiver="ext", exhausted="skip", attempts=2),
     "bus-one-node": replace(_ONE_NODE, shards=2),

@@ -17,7 +17,8 @@ from fairlead.core.event import Event
 from fairlead.core.stamps import FenceStamps, Stamps
 from fairlead.drivers.amqp_message import Message
 from fairlead.errors import InboxError
-from fairlead.sdk.bus_deliveries import BusAnswer, BusDeliveries, BusDelivery, BusMessage
+from fairlead.sdk.bus_answer import BusAnswer, body_of, signed, together
+from fairlead.sdk.bus_deliveries import BusDeliveries, BusDelivery, BusMessage
 from fairlead.testing.simulation.broker import SimulatedBroker
 from fairlead.testing.simulation.clock import BEGIN
 from fairlead.testing.simulation.loop import Process, SimulatedLoop
@@ -49,6 +50,7 @@ class Consumer:
 
     Args:
         receiver: a library; of any other the messages are only taken out of the queue.
+        joined: answers of one moment go in one message.
         post: takes an answer over `POST …/acks`, where the reply queue cannot be reached.
     """
 
@@ -62,6 +64,7 @@ class Consumer:
         queue: str,
         name: str,
         secrets: Sequence[str],
+        joined: bool,
         post: PostAnswer,
     ) -> None:
         self.name = name
@@ -71,6 +74,8 @@ class Consumer:
         self._loop = loop
         self._random = random
         self._secrets = tuple(secrets)
+        self._joined = joined
+        self._leaving: list[BusAnswer] = []
         self._post = post
         self._process = Process(name)
         self._outlet: Outlet | None = None
@@ -131,6 +136,7 @@ class Consumer:
                 self._broker.say(f"{self.name}: works on {had[0].message_id} as a ghost")
             if not await self._take(had[0], outlet):
                 self._broker.say(f"{self.name}: dies")
+                self._leaving.clear()
                 outlet.close()
                 return
             had.popleft()
@@ -173,14 +179,31 @@ class Consumer:
                 await asyncio.sleep(self._random.random() * 0.2)
 
     def _answer(self, answer: BusAnswer) -> None:
-        """To the reply queue or, if it cannot be reached, over REST."""
-        if answer.reply_to is None or not self._broker.reaches(self.name):
-            self._post(answer)
+        """Send it, now or with those of the next moment."""
+        if not (self._joined and answer.joins):
+            self._send([answer])
             return
-        headers = answer.headers(self._now())
+        if not self._leaving:
+            self._loop.later(self._process, self._broker.delay(), self._leave)
+        self._leaving.append(answer)
+
+    def _leave(self) -> None:
+        answers, self._leaving = self._leaving, []
+        for group in together(answers):
+            self._send(group)
+
+    def _send(self, group: Sequence[BusAnswer]) -> None:
+        """To the reply queue or, if it cannot be reached, over REST."""
+        first = group[0]
+        if first.reply_to is None or not self._broker.reaches(self.name):
+            for answer in group:
+                self._post(answer)
+            return
+        body = body_of(group)
+        headers = signed(first.secret, first.id, body, self._now())
         message_id = headers.pop("webhook-id")
-        message = Message(answer.body, answer.content_type, message_id, headers=headers)
-        self._broker.answer(answer.reply_to, message)
+        message = Message(body, first.content_type, message_id, headers=headers)
+        self._broker.answer(first.reply_to, message)
 
     def _now(self) -> float:
         return BEGIN + self._loop.time()

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fairlead.core.answer import AnswerDocument, parse_answer
+from fairlead.core.answer import AnswerDocument, parse_answers
 from fairlead.core.channel import Fence
 from fairlead.core.subscription import Subscription
 from fairlead.errors import InvalidRequest
@@ -175,11 +175,14 @@ class WireChecker:
     def hearing(self, node: str, body: bytes) -> None:
         """An answer has come to a node; only what it frees is noted. A forged one claims the impossible."""
         try:
-            answer = parse_answer(body)
+            answers = parse_answers(body)
         except InvalidRequest:
             return
-        if (answer.applied or 0) >= IMPOSSIBLE:
-            return
+        for answer in answers:
+            if (answer.applied or 0) < IMPOSSIBLE:
+                self._heard(node, answer)
+
+    def _heard(self, node: str, answer: AnswerDocument) -> None:
         place = (node, answer.partition, answer.generation, answer.key or "")
         self._told[place] = max(answer.applied or 0, self._told.get(place, 0))
         for flow, window in self._flows.items():
