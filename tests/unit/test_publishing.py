@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from fairlead.core.answer import AnswerDocument, AnswerResult
 from fairlead.core.chain import Memory, conclude, decide
-from fairlead.core.channel import ChannelId, ChannelState, Fence, Progress
+from fairlead.core.channel import ChannelId, ChannelState, Fence, Hold, Progress
 from fairlead.core.lanes import Lanes
 from fairlead.core.log import Entry
 from fairlead.core.retry import RetryPolicy
@@ -76,6 +77,7 @@ class Bus:
         self.answers: list[AnswerDocument] = []
         self.receiver = Receiver()
         self.most_under_way = 0
+        self.rows: dict[str, Hold] = {}
         state = ChannelState(Fence(CHANNEL, 1, 1, 1), Progress())
         self.lanes = Lanes(state, OPTIONS, breaker(), read_ahead=8, window=Window(window), now=0.0, wall=WALL)
         self.lanes.bus.begin(0.0, chained=True)
@@ -85,7 +87,7 @@ class Bus:
 
     def read(self) -> None:
         while self.lanes.wants_more and self.lanes.cursor < len(self.log):
-            self.lanes.read(self.log[self.lanes.cursor], True)
+            self.lanes.read(copy(self.log[self.lanes.cursor]), True)  # each reading makes its own
 
     def publish(self, most: int = 1000) -> list[Sent]:
         made: list[Sent] = []
@@ -113,11 +115,24 @@ class Bus:
             within = range(page.first, page.last + 1)
             rows = [one for one in self.log if one.key == page.key and one.position in within]
             complete_to = page.last if len(rows) <= 2 else rows[1].position
-            self.lanes.page(page, rows[:2], complete_to)
+            self.lanes.page(page, [copy(row) for row in rows[:2]], complete_to)
 
-    def flush(self) -> None:
+    def flush(self) -> Progress:
         snapshot = self.lanes.snapshot(now=self.now, wall=WALL + self.now)
         self.lanes.stored(snapshot, self.now)
+        self.rows |= {row.key: row for row in snapshot.holds}
+        for key in snapshot.released:
+            self.rows.pop(key, None)
+        return snapshot.progress
+
+    def load(self) -> None:
+        """Forget the channel but for what is under way, and read it anew, as an owner does."""
+        self.read()
+        state = ChannelState(Fence(CHANNEL, 1, 1, self.epoch), self.flush(), tuple(self.rows.values()))
+        window = self.lanes.bus.window
+        wall = WALL + self.now
+        self.lanes = Lanes(state, OPTIONS, breaker(), read_ahead=8, window=window, now=self.now, wall=wall)
+        self.lanes.bus.chain(chained=True)
 
     def begin_epoch(self) -> None:
         self.epoch += 1
@@ -206,6 +221,22 @@ def test_what_nobody_answers_for_is_sent_again_and_counts_as_no_attempt() -> Non
     assert (again.entry.position, again.attempt, again.seq) == (1, 1, 2)
 
 
+def test_what_fails_after_its_channel_was_read_anew_is_tried_again() -> None:
+    bus = Bus()
+    bus.append("a")
+    bus.append("a")
+    bus.read()
+    bus.publish()
+    bus.load()
+    bus.read()
+    assert bus.publish() == [], "both are still under way"
+    bus.deliver(0, "failed")
+    bus.hear()
+    bus.now = 400.0
+    bus.turn_pages()
+    assert [sent.entry.position for sent in bus.publish()] == [1]
+
+
 def test_what_still_fails_over_rest_opens_no_breaker_on_the_bus() -> None:
     state = ChannelState(Fence(CHANNEL, 1, 1, 1), Progress())
     lanes = Lanes(state, OPTIONS, breaker(2), read_ahead=8, window=Window(4), now=0.0, wall=WALL)
@@ -276,6 +307,10 @@ class Anything(RuleBasedStateMachine):
     @rule()
     def flush(self) -> None:
         self.bus.flush()
+
+    @rule()
+    def load(self) -> None:
+        self.bus.load()
 
     @rule()
     def new_epoch(self) -> None:

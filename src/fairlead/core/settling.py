@@ -261,8 +261,9 @@ class Settling:
             )
 
     def _is_head(self, key: str, entry: Entry) -> bool:
+        """By position: a channel that was read anew has other objects for what is under way."""
         lane = self._queues.get(key)
-        return lane is not None and bool(lane.queue) and lane.queue[0] is entry
+        return lane is not None and bool(lane.queue) and lane.queue[0].position == entry.position
 
     def resume(self, key: str, now: float) -> None:
         """Let the lane go on as it now stands: its next event, or its hold's next page."""
