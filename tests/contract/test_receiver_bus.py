@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fairlead import Receiver
+from fairlead.errors import StoreForeign
 from fairlead.sdk.bus_deliveries import BusMessage
 from fairlead.sdk.receiver_bus import ReceiverBus
 from fairlead.sdk.sqlite_inbox import SqliteInbox
@@ -96,6 +97,18 @@ def test_what_no_relay_has_sent_does_not_stop_the_queue(
         assert relay.results(1) == ["applied"]
     assert relay.depth() == 0
     assert caplog.text.count("no delivery of a relay") == 4
+
+
+def test_a_file_that_is_no_inbox_is_said_at_once_and_nothing_is_taken(
+    relay: RelayEnd, tmp_path: Path
+) -> None:
+    (tmp_path / "inbox.db").write_text("no database, " * 100)
+    relay.publish(kit().deliver(event(1)))
+    receiver = receiver_at(tmp_path, Taken())
+    with pytest.raises(StoreForeign, match=r"inbox\.db"):
+        receiver.consume(relay.url, QUEUE)
+    receiver.close()
+    assert relay.depth() == 1
 
 
 def test_a_slow_resource_does_not_hold_others_up(relay: RelayEnd, tmp_path: Path) -> None:
@@ -255,6 +268,7 @@ def test_without_the_amqp_library_it_says_what_to_install(tmp_path: Path) -> Non
 import sys
 sys.modules["pika"] = None
 from fairlead import Receiver
+from fairlead.errors import StoreForeign
 receiver = Receiver(print, secrets=[sys.argv[1]], inbox=sys.argv[2])
 receiver.handle("POST", {}, b"")
 try:

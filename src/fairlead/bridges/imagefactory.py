@@ -20,6 +20,7 @@ from fairlead.core.json_text import check_value, value_of
 from fairlead.core.log import Appended
 from fairlead.core.policy import Principal
 from fairlead.engine.ingest import Ingest
+from fairlead.engine.reject_ids import RejectIds
 from fairlead.errors import Fault, Forbidden, InvalidEvent, MalformedJson, Problem
 from fairlead.ports import Clock, Reject, Store
 
@@ -54,7 +55,7 @@ class ImagefactoryBridge:
         self._ingest = ingest
         self._store = store
         self._clock = clock
-        self._random_bytes = random_bytes
+        self._reject_ids = RejectIds(random_bytes)
         self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
 
     async def take(
@@ -106,7 +107,7 @@ class ImagefactoryBridge:
     ) -> None:
         now = self._clock.now()
         kept = {name: value for name, value in headers.items() if name not in _UNKEPT}
-        id = f"r-{int(now * 1000):012x}-{self._random_bytes(6).hex()}"  # in the order of time
+        id = self._reject_ids.next(now)
         size = len(body) if size_bytes is None else size_bytes
         reject = Reject(id, SOURCE, now, reason, {PATH_HEADER: path, **kept}, body, size)
         await self._store.rejects.add_reject(reject)

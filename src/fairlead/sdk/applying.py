@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from fairlead.core.answer import CHAIN_URN, AnswerDocument, AnswerResult, Stale
 from fairlead.core.chain import Memory, Verdict, conclude, decide, entered, is_stale
+from fairlead.core.channel import ChannelId
 from fairlead.core.event import Event
 from fairlead.core.stamps import FenceStamps, Stamps
 from fairlead.errors import InboxError, LockLost, Reject
@@ -102,6 +104,15 @@ class Applier:
         self._inbox, self._together = inbox, together(inbox)
         self.most_at_once = MOST_AT_ONCE if isinstance(inbox, Together) else 1
         self._call = call
+
+    def open(self) -> None:
+        """Open the inbox before the first delivery comes. That it cannot serve now is passed over.
+
+        Raises:
+            StoreForeign, StoreNewer: it never can.
+        """
+        with suppress(InboxError):
+            self._inbox.begin(ChannelId("", 0), None).rollback()
 
     def apply(self, event: Event, stamps: Stamps) -> Outcome:
         """Take one event: at most one handler call, in one inbox transaction.

@@ -15,6 +15,7 @@ from fairlead.core.log import Appended
 from fairlead.core.policy import Principal
 from fairlead.core.source_message import SourceMessage, message_of, reject_headers
 from fairlead.engine.ingest import Ingest
+from fairlead.engine.reject_ids import RejectIds
 from fairlead.errors import Fault, Problem, TooLarge
 from fairlead.ports import Clock, Received, Reject, Source
 
@@ -75,7 +76,7 @@ class Inlet:
         self._ingest = ingest
         self._clock = clock
         self._event_bytes = event_bytes
-        self._random_bytes = random_bytes
+        self._reject_ids = RejectIds(random_bytes)
         self._trouble = ""
         self._stopped = False
         self._shown: tuple[State, str] = ("down", "it has not been tried yet")
@@ -95,12 +96,12 @@ class Inlet:
             return Arrived(self, received, (), f"internal: a defect in the relay ({name}); its log says more")
 
     def reject_of(self, received: Received, reason: str) -> Reject:
-        """What is kept of a message that cannot be taken; its id is in the order of time."""
+        """What is kept of a message that cannot be taken; rejects are listed in the order of these calls."""
         message, now = received.message, self._clock.now()
-        id = f"r-{int(now * 1000):012x}-{self._random_bytes(6).hex()}"
         body = message.body[: self._event_bytes]
         if message.size_bytes > len(body):
             reason += f"; only the first {len(body)} of its {message.size_bytes} bytes are kept"
+        id = self._reject_ids.next(now)
         return Reject(id, self.name, now, reason, reject_headers(message), body, message.size_bytes)
 
     async def take_again(self, principal: Principal, reject: Reject) -> Sequence[Appended]:
