@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 DEADLINE_SECONDS = 300.0
+BATCH = 10
+"""Events in a request where a row publishes in batches too, as `Publisher` and the OpenStack driver do."""
 
 NGINX_CONF = """
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log crit;
@@ -37,18 +39,26 @@ http {{
 """
 
 WRK_SCRIPT = """
--- {keys} keys in turn; every event has an id of its own
+-- {batch} events a request, {keys} keys in turn; every event has an id of its own
 local thread_number = 0
 function setup(thread) thread:set("number", thread_number); thread_number = thread_number + 1 end
 local n = 0
 local pad = string.rep("x", {pad})
-function request()
+function event()
   n = n + 1
-  local body = string.format('{{"specversion":"1.0","id":"{run}-%d-%d","source":"/bench",'
+  return string.format('{{"specversion":"1.0","id":"{run}-%d-%d","source":"/bench",'
     .. '"type":"org.example.state","subject":"key-%d",'
     .. '"datacontenttype":"application/json","data":{{"n":%d,"pad":"%s"}}}}',
     number, n, n % {keys}, n, pad)
-  return wrk.format("POST", "/events", {{["content-type"] = "application/cloudevents+json"}}, body)
+end
+function request()
+  if {batch} == 1 then
+    return wrk.format("POST", "/events", {{["content-type"] = "application/cloudevents+json"}}, event())
+  end
+  local events = {{}}
+  for place = 1, {batch} do events[place] = event() end
+  local body = "[" .. table.concat(events, ",") .. "]"
+  return wrk.format("POST", "/events", {{["content-type"] = "application/cloudevents-batch+json"}}, body)
 end
 function done(summary, latency, requests)
   local failed = summary.errors
@@ -56,6 +66,11 @@ function done(summary, latency, requests)
     summary.duration / 1e6, failed.status + failed.connect + failed.read + failed.write))
 end
 """
+
+
+def in_batches(batch: int) -> str:
+    """What a measure's name says of how its events were published."""
+    return "" if batch == 1 else f"; published {batch} a request"
 
 
 def free_port() -> int:
@@ -169,7 +184,9 @@ def relay(
 
 @dataclass(frozen=True)
 class Load:
-    requests: int
+    """What was published, and whether it was taken: `errors` counts requests."""
+
+    events: int
     seconds: float
     errors: int
 
@@ -182,14 +199,16 @@ def wrk(
     keys: int = 1000,
     body_bytes: int = 600,
     connections: int = 64,
+    batch: int = 1,
 ) -> Load:
-    """Publish as fast as so many connections get their answers."""
+    """Publish as fast as so many connections get their answers, `batch` events in a request."""
     script = folder / "load.lua"
-    script.write_text(WRK_SCRIPT.format(keys=keys, run=time.monotonic_ns(), pad=max(body_bytes - 190, 0)))
+    pad = max(body_bytes - 190, 0)
+    script.write_text(WRK_SCRIPT.format(keys=keys, run=time.monotonic_ns(), pad=pad, batch=batch))
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), relay_url]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     result = json.loads(next(line[7:] for line in output.splitlines() if line.startswith("RESULT ")))
-    return Load(**result)
+    return Load(result["requests"] * batch, result["seconds"], result["errors"])
 
 
 def cpu_seconds(pid: int) -> float:

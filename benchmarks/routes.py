@@ -77,21 +77,25 @@ def settled(process: RelayProcess) -> bool:
     return bool(process.call("GET", f"/subscriptions/{NAME}")["status"]["lag_events"] == 0)
 
 
-def pass_through(folder: Path, seconds: int, node: RabbitNode | None = None) -> Passage:
-    """Load a relay for some seconds and wait for the last answer: over the node's bus, or by REST."""
+def pass_through(folder: Path, seconds: int, node: RabbitNode | None = None, batch: int = 1) -> Passage:
+    """Load a relay for some seconds and wait for the last answer: over the node's bus, or by REST.
+
+    Args:
+        batch: events in a request of the load.
+    """
     with relay(folder) as process, receiver(folder, node) as (taker, hook):
         target = rest_target(hook) if node is None else bus_target(node)
         subscribe(process, target)
         before = process.cpu_seconds(), cpu_seconds(taker.pid)
         begun = time.monotonic()
-        load = wrk(process.url, folder, seconds=seconds, connections=AT_ONCE)
+        load = wrk(process.url, folder, seconds=seconds, connections=AT_ONCE // batch, batch=batch)
         until(lambda: settled(process), "the last answer", pause_seconds=LOOK_SECONDS)
         took_seconds = time.monotonic() - begun
         spent = [
-            (after - at) * 1e6 / load.requests
+            (after - at) * 1e6 / load.events
             for after, at in zip((process.cpu_seconds(), cpu_seconds(taker.pid)), before, strict=True)
         ]
-        return Passage(load.requests / took_seconds, load.requests / load.seconds, *spent)
+        return Passage(load.events / took_seconds, load.events / load.seconds, *spent)
 
 
 def subscribe(process: RelayProcess, target: dict[str, Any], *further: dict[str, Any]) -> None:

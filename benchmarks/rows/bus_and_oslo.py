@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.figures import Figure
+from benchmarks.machine import BATCH, in_batches
 from benchmarks.routes import pass_through
 from tests.servers.rabbitmq import RabbitNode
 
@@ -30,12 +31,14 @@ def oslo(folder: Path, node: RabbitNode, *, durable: bool) -> tuple[float, float
 def measure(folder: Path) -> list[Figure]:
     folder.mkdir(parents=True)
     with RabbitNode() as node:
-        passage = pass_through(folder / "bus", SECONDS, node)
-        out, into = oslo(folder, node, durable=True)
-        quick_out, quick_in = oslo(folder, node, durable=False)
-    detail = f"{passage}; oslo.messaging on quorum queues {{:,.0f}}/s, on its default ones {{:,.0f}}/s"
-    names = ("bus route, against oslo.messaging's notifier", "bus route, against its listener")
-    return [
-        Figure(names[0], passage.whole / out, 4.0, "times", False, detail.format(out, quick_out)),
-        Figure(names[1], passage.whole / into, 4.0, "times", False, detail.format(into, quick_in)),
-    ]
+        passages = {batch: pass_through(folder / f"by{batch}", SECONDS, node, batch) for batch in (1, BATCH)}
+        durable = oslo(folder, node, durable=True)
+        quick = oslo(folder, node, durable=False)
+    figures = []
+    for batch, passage in passages.items():
+        for place, peer in enumerate(("notifier", "listener")):
+            rates = f"on quorum queues {durable[place]:,.0f}/s, on its default ones {quick[place]:,.0f}/s"
+            detail = f"{passage}; oslo.messaging {rates}"
+            name = f"bus route, against oslo.messaging's {peer}" + in_batches(batch)
+            figures.append(Figure(name, passage.whole / durable[place], 4.0, "times", False, detail))
+    return figures

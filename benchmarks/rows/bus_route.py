@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.figures import Figure
+from benchmarks.machine import BATCH, in_batches
 from benchmarks.routes import login, pass_through
 from tests.servers.rabbitmq import RabbitNode
 
@@ -22,12 +23,18 @@ def bare(node: RabbitNode, queue: str) -> float:
 
 
 def measure(folder: Path) -> list[Figure]:
-    found = []
     with RabbitNode() as node:
-        for number in range(ROUNDS):
-            rate = bare(node, f"bare{number}")
-            passage = pass_through(folder / f"run{number}", SECONDS, node)
-            found.append((passage.whole / rate, str(passage), rate))
-    ratio, passed, rate = sorted(found)[ROUNDS // 2]
+        return [_against_bare(folder / f"by{batch}", node, batch) for batch in (1, BATCH)]
+
+
+def _against_bare(folder: Path, node: RabbitNode, batch: int) -> Figure:
+    """The median of some rounds in which the bare client and the route take turns."""
+    rounds = []
+    for number in range(ROUNDS):
+        rate = bare(node, f"bare{batch}-{number}")
+        passage = pass_through(folder / f"run{number}", SECONDS, node, batch)
+        rounds.append((passage.whole / rate, str(passage), rate))
+    ratio, passed, rate = sorted(rounds)[ROUNDS // 2]
     detail = f"{passed}; bare client {rate:,.0f}/s; median of {ROUNDS}"
-    return [Figure("bus route end to end, against the bare client", ratio, 0.4, "times", False, detail)]
+    name = "bus route end to end, against the bare client" + in_batches(batch)
+    return Figure(name, ratio, 0.4, "times", False, detail)

@@ -29,7 +29,7 @@ def measure(folder: Path) -> list[Figure]:
         for turn in range(TURNS):
             for which in (0, 1) if turn % 2 else (1, 0):
                 loads[which].append(wrk(relays[which].url, folder, seconds=SECONDS))
-    alone, among = (sum(one.requests for one in those) / sum(one.seconds for one in those) for those in loads)
+    alone, among = (sum(one.events for one in those) / sum(one.seconds for one in those) for those in loads)
     detail = f"{among:,.0f}/s with {IDLE + 1}, {alone:,.0f}/s with 1; {TURNS} turns of {SECONDS} s each"
     measure = f"accept with {IDLE + 1} subscriptions, against 1"
     return [Figure(measure, among / alone, 0.9, "times", False, detail)]
