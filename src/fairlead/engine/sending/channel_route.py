@@ -19,7 +19,7 @@ from fairlead.core.target_health import Transport
 from fairlead.engine.sending.channel_publisher import ChannelPublisher
 from fairlead.engine.sending.links import Links
 from fairlead.engine.sending.views import RouteView
-from fairlead.errors import Fenced, LeaseLost, StoreError
+from fairlead.errors import Fenced, LeaseLost, StoreBusy, StoreError, StoreFull
 from fairlead.ports import Answer
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class ChannelRoute:
             owner.reload_soon()
         except LeaseLost:
             owner.close()
-        except StoreError:  # busy, full, or closed by now
+        except (StoreBusy, StoreFull, StoreError):  # or it is closed by now
             return  # it is wanted again at the next look, if there is one
         else:
             self._arrived(switch, before.target)
