@@ -96,6 +96,8 @@ class StillDispatcher:
     def offer(self, appended: Sequence[Appended]) -> None:
         self.offered += appended
 
+    def forget(self, partition: int, up_to: int) -> None: ...
+
     async def adopt(self, subscription: Subscription) -> bool:
         self.told.append(("adopt", subscription.id, subscription.revision, subscription.state))
         return self.in_force
@@ -155,7 +157,9 @@ class Scene:
             store, dispatcher, self.clock, self.telemetry,
             arrivals=self.ingest.arrivals, revisions=revisions, phase=lambda: self.phase,
         )  # fmt: skip
-        self.retention = Retention(store, self.clock, keep_seconds=rules.keep_seconds, turn=self.turn)
+        self.retention = Retention(
+            store, self.clock, keep_seconds=rules.keep_seconds, turn=self.turn, deleted=self.still.forget
+        )
         self.expiry = Expiry(
             store, dispatcher, self.clock, self.telemetry, rules, revisions=revisions, turn=self.turn
         )

@@ -18,7 +18,7 @@ from fairlead.core.retry import RetryPolicy
 from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching
 from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.engine.sending.flusher import Flusher
-from fairlead.engine.settings import Breaker, EngineSettings
+from fairlead.engine.settings import Breaker, EngineSettings, Retention
 from fairlead.ports import Channels
 from fairlead.testing.simulation.disk import DiskFault
 from fairlead.testing.store_examples import event, lane
@@ -400,6 +400,28 @@ def test_a_replay_waits_for_what_is_in_flight_and_nothing_old_is_sent_after_it()
         assert len(newest) == 6 * len(SUBJECTS)
 
     play(scenario)
+
+
+def test_a_replay_sends_nothing_that_retention_has_deleted_though_memory_had_it() -> None:
+    """Sent once from there and failing, it would be gone without a word: held lanes are read from the log."""
+
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=OPTIONS)
+        held, other = TWO_OF_ONE_PARTITION
+        scene.sink.answers[held].append(DOWN)
+        appended = await scene.publish(held, other, other)
+        first = appended[0].entry
+
+        async def only_the_held_one_is_kept() -> bool:
+            return len(await scene.inside(scene.store.log.read(first.partition, 0, 10))) == 1
+
+        await scene.until(only_the_held_one_is_kept, "retention has deleted what was delivered")
+        request = ReplayRequest(position=(first.partition, first.position))
+        await scene.inside(scene.node.operating.replay(ANYONE, "console", request))
+        await scene.until_settled()
+        assert (scene.sink.numbers(held), scene.sink.numbers(other)) == ([1], [2, 3])
+
+    play(scenario, EngineSettings(retention=Retention(keep_seconds=1.0, sweep_seconds=0.5)))
 
 
 # -- filters -----------------------------------------------------------------------------------------------

@@ -160,7 +160,9 @@ class Node:
         return Janitor(
             clock,
             rules,
-            retention=Retention(store, clock, keep_seconds=rules.keep_seconds, turn=turn),
+            retention=Retention(
+                store, clock, keep_seconds=rules.keep_seconds, turn=turn, deleted=dispatcher.forget
+            ),
             expiry=Expiry(store, dispatcher, clock, telemetry, rules, revisions=revisions, turn=turn),
             attempts=store.attempts,
             rejects=store.rejects,

@@ -115,6 +115,7 @@ class Expiry:
             lost = {channel: some for channel, some in skips.items() if some}
             positions = [entry.position for entry in entries]
             await self._store.channels.expire(lost, partition, positions)
+            self._dispatcher.forget(partition, positions[-1])
         for channel, some in lost.items():
             self._telemetry.skipped.value += len(some)
             await self._dispatcher.reload(channel.subscription, {partition})

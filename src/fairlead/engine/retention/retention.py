@@ -41,13 +41,26 @@ class Settled:
 
 
 class Retention:
-    """The rule `keep`."""
+    """The rule `keep`.
 
-    def __init__(self, store: Store, clock: Clock, *, keep_seconds: float, turn: Turn) -> None:
+    Args:
+        deleted: told of each partition up to which position something was deleted.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        keep_seconds: float,
+        turn: Turn,
+        deleted: Callable[[int, int], None],
+    ) -> None:
         self._store = store
         self._clock = clock
         self._keep_seconds = keep_seconds
         self._turn = turn
+        self._deleted = deleted
         self._examined: dict[int, tuple[Mapping[str, int], int]] = {}
 
     async def prune(self, stopped: Stopped) -> int:
@@ -85,6 +98,7 @@ class Retention:
                     break
                 positions = await self._unneeded(partition, first, end, settled.floors)
                 deleted += await self._store.log.prune(partition, positions)
+                self._deleted(partition, end)
             self._examined[partition] = (settled.floors, end)
             first = end + 1
             await asyncio.sleep(0)  # intake and deliveries come first

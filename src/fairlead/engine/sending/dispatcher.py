@@ -127,6 +127,11 @@ class Dispatcher:
             if not one.duplicate:
                 self._feeds[one.entry.partition].offer(one.entry)
 
+    def forget(self, partition: int, up_to: int) -> None:
+        """Retention has deleted events of a partition, up to a position: memory must not keep them."""
+        if partition < len(self._feeds):
+            self._feeds[partition].forget(up_to)
+
     def answered(self, answer: AnswerDocument) -> None:
         """A receiver has answered a delivery on a bus; whoever calls this has verified it. Never blocks."""
         subscriber = self._subscribers.get(answer.subscription)

@@ -83,6 +83,11 @@ class Feed:
         """At most `limit` entries above `after` from the log. Raises StoreCorrupt, StoreBusy."""
         return await self._log.read(self.partition, after, limit)
 
+    def forget(self, up_to: int) -> None:
+        """Retention has deleted from the log up to a position: a replay must not find it here."""
+        while self._ring and self._ring[0].position <= up_to:
+            self._ring_bytes -= self._ring.popleft().event.size
+
     async def close(self) -> None:
         """Stop catching up."""
         if self._catching_up is not None:
