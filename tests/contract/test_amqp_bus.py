@@ -147,6 +147,7 @@ def test_a_delivery_is_the_interfaces_example_persistent_signed_and_with_its_fls
             assert message.reply_to == ANSWERS
             assert (message.exchange, message.routing_key) == ("fairlead", "console")
             assert message.headers["webhook-timestamp"] == str(int(one.clock.wall))
+            assert message.headers["fairlead-answers"] == "array"
             Webhook(SECRET).verify(message.body, {"webhook-id": message.message_id, **message.headers})
 
     run(main())
@@ -185,6 +186,7 @@ def test_in_binary_mode_attributes_are_headers_and_data_the_body(rabbitmq: Rabbi
             await until(lambda: len(other.got) == 3)
             message, empty, plain = other.got
             assert (message.body, message.content_type) == (b"\x00\x01", "application/octet-stream")
+            assert "fairlead-answers" not in message.headers, "nobody answers"
             assert (empty.body, empty.content_type) == (b"", None)
             assert (json.loads(plain.body), plain.content_type) == ({"n": 1}, "application/json")
             headers = {

@@ -339,28 +339,38 @@ def test_answers_that_are_not_this_receivers_are_refused(tmp_path: Path) -> None
 
 
 OF_TWO = b"[" + ANSWER + b"," + ANSWER.replace(b'"s"', b'"t"') + b"]"
+HALF = b"[" + ANSWER + b"," + ANSWER.replace(b',"applied":41', b"") + b"]"
 
 
-ARRAY = b"[" + ANSWER + b"," + ANSWER + b"]"
+ARRAY = b"[" + ANSWER + b"," + ANSWER.replace(b"41", b"42") + b"]"
 
 
 @pytest.mark.parametrize(
-    ("body", "taken"),
-    [(ANSWER, True), (ARRAY, True), (b"[]", False), (OF_TWO, False), (b"7", False)],
-    ids=["one", "array", "empty", "of-two-subscriptions", "nonsense"],
+    ("body", "applied"),
+    [(ANSWER, [41]), (ARRAY, [41, 42]), (b"[]", []), (OF_TWO, []), (HALF, []), (b"7", [])],
+    ids=["one", "array", "empty", "of-two-subscriptions", "one-not-whole", "nonsense"],
 )
 def test_a_reply_queue_brings_answers_alone_and_in_arrays(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, body: bytes, taken: bool
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    body: bytes,
+    applied: list[int],
 ) -> None:
+    taken: list[int | None] = []
+
     async def scene() -> None:
         async with relay(tmp_path) as api:
             secret = (await api.call("PUT", "/subscriptions/s", wanted())).json["config"]["secret"]
+            dispatcher = api.server.node.dispatcher
+            monkeypatch.setattr(dispatcher, "answered", lambda answer: taken.append(answer.applied))
             yesterday = int(time.time()) - 86_400  # queues keep it for long
             headers = _signed(secret, "ack_s_1_5_41", yesterday, body)
             await api.server.node.answers.take_from_queue(headers, body)
 
     play(scene())
-    assert ("no answer" not in caplog.text) is taken
+    assert taken == applied
+    assert ("no answer" not in caplog.text) is bool(applied)
 
 
 def _signed(secret: str, id: str, timestamp: int, body: bytes) -> dict[str, str]:

@@ -177,6 +177,13 @@ def test_answers_of_two_relays_or_secrets_go_apart() -> None:
     assert (broker.queues, told) == ([REPLIES, other, REPLIES], [[1, 4], [2], [3]])
 
 
+def test_one_whose_relay_does_not_take_arrays_goes_alone_also_beside_others() -> None:
+    broker = Broker()
+    on_a_loop(broker, None, answer(1, joins=True), answer(2), answer(3, joins=True))
+    told = [[one.applied for one in parse_answers(message.body)] for message in broker.messages]
+    assert told == [[1, 3], [2]]
+
+
 def test_a_message_of_many_answers_that_does_not_get_through_costs_none_of_them() -> None:
     broker = Broker(Result("lost", "gone"))
     with acks_at(Acks()) as acks:

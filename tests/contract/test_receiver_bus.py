@@ -268,7 +268,6 @@ def test_without_the_amqp_library_it_says_what_to_install(tmp_path: Path) -> Non
 import sys
 sys.modules["pika"] = None
 from fairlead import Receiver
-from fairlead.errors import StoreForeign
 receiver = Receiver(print, secrets=[sys.argv[1]], inbox=sys.argv[2])
 receiver.handle("POST", {}, b"")
 try:

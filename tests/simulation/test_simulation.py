@@ -53,6 +53,12 @@ def story(name: str, seed: int) -> str:
     return "\n".join(World(seed, CONFIGURATIONS[name]).play().story)
 
 
+def test_where_answers_may_go_together_some_do() -> None:
+    """Else `all-joined` would show nothing."""
+    told = "".join(story("all-joined", seed) for seed in range(3))
+    assert "is told [{" in told
+
+
 def test_the_same_seed_tells_the_same_story() -> None:
     for name in CONFIGURATIONS:
         assert story(name, 3) == story(name, 3)

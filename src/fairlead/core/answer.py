@@ -27,6 +27,9 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=10**18 - 1)]
 
 ANSWERS_HEADER, ARRAY = "fairlead-answers", "array"
 """A delivery on a bus that has this header comes from a relay whose reply queue takes arrays of answers."""
+MOST_ANSWERS = 1000  # in one array
+MOST_ANSWER_BYTES = 1024 * 1024  # of one body: whoever writes into a reply queue is not known beforehand
+MOST_DETAIL_LETTERS = 2000
 
 CHAIN_URN = PROBLEM_URN + ChainBroken.type
 STATUS: dict[AnswerResult, int] = {

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 
-from fairlead.core.answer import CHAIN_URN, AnswerDocument, AnswerResult, Stale
+from fairlead.core.answer import CHAIN_URN, MOST_DETAIL_LETTERS, AnswerDocument, AnswerResult, Stale
 from fairlead.core.chain import Memory, Verdict, conclude, decide, entered, is_stale
-from fairlead.core.channel import ChannelId
 from fairlead.core.event import Event
 from fairlead.core.stamps import FenceStamps, Stamps
 from fairlead.errors import InboxError, LockLost, Reject
@@ -85,8 +83,9 @@ class Application:
         return {"subscription": self.stamps.channel.subscription, "key": key, "position": position}
 
     def refuse(self, result: AnswerResult, detail: str) -> None:
-        """Nothing of the handler is stored."""
-        self.outcome, self.refusal = None, (result, detail)
+        """Nothing of the handler is stored; of what it said goes into the answer what JSON can hold."""
+        said = detail.encode(errors="replace").decode()[:MOST_DETAIL_LETTERS]
+        self.outcome, self.refusal = None, (result, said)
         self.transaction.rollback()
 
 
@@ -104,15 +103,6 @@ class Applier:
         self._inbox, self._together = inbox, together(inbox)
         self.most_at_once = MOST_AT_ONCE if isinstance(inbox, Together) else 1
         self._call = call
-
-    def open(self) -> None:
-        """Open the inbox before the first delivery comes. That it cannot serve now is passed over.
-
-        Raises:
-            StoreForeign, StoreNewer: it never can.
-        """
-        with suppress(InboxError):
-            self._inbox.begin(ChannelId("", 0), None).rollback()
 
     def apply(self, event: Event, stamps: Stamps) -> Outcome:
         """Take one event: at most one handler call, in one inbox transaction.

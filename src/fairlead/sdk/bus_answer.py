@@ -7,11 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from fairlead.core.answer import MOST_ANSWER_BYTES, MOST_ANSWERS
 from fairlead.core.signature import ID, SIGNATURE, TIMESTAMP, Signer
 from fairlead.sdk.reply import JSON
-
-MOST_ANSWERS = 1000
-MOST_BYTES = 1024 * 1024  # of one body, as the relay takes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +31,18 @@ class BusAnswer:
     joins: bool = False
     content_type: str = JSON
 
-    def headers(self, now: float) -> dict[str, str]:
-        """The signature's headers, as of a Unix time."""
-        return signed(self.secret, self.id, self.body, now)
-
 
 def together(answers: Iterable[BusAnswer]) -> Iterator[list[BusAnswer]]:
     """What may be one body: of one subscription, secret and queue, in order, as much as the relay takes."""
-    groups: dict[tuple[str, str, str | None], list[BusAnswer]] = {}
+    groups: dict[tuple[object, ...], list[BusAnswer]] = {}
     for answer in answers:
-        groups.setdefault((answer.subscription, answer.secret, answer.reply_to), []).append(answer)
+        alike = (answer.subscription, answer.secret, answer.reply_to, answer.joins)
+        groups.setdefault(alike, []).append(answer)
     for group in groups.values():
         part: list[BusAnswer] = []
         size_bytes = 2
         for answer in group:
-            if part and (len(part) == MOST_ANSWERS or size_bytes + len(answer.body) + 1 > MOST_BYTES):
+            if part and (len(part) == MOST_ANSWERS or size_bytes + len(answer.body) + 1 > MOST_ANSWER_BYTES):
                 yield part
                 part, size_bytes = [], 2
             part.append(answer)

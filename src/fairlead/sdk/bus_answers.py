@@ -13,9 +13,10 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Protocol
 
+from fairlead.core.answer import MOST_ANSWERS
 from fairlead.core.signature import ID
 from fairlead.drivers.amqp_message import Message, Result
-from fairlead.sdk.bus_answer import MOST_ANSWERS, BusAnswer, body_of, signed, together
+from fairlead.sdk.bus_answer import BusAnswer, body_of, signed, together
 from fairlead.sdk.bus_posting import AnswerPost
 
 log = logging.getLogger("fairlead.receiver")

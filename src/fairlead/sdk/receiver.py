@@ -154,15 +154,17 @@ class Receiver:
         Raises:
             ValueError: a URL that is none, or a `whpk_…` among the secrets without `answer_secret`.
             ModuleNotFoundError: the AMQP library is not installed: `pip install 'fairlead[amqp]'`.
-            StoreForeign, StoreNewer: the inbox's file cannot be used; nothing was taken from the queue.
+            StoreForeign, StoreNewer: the inbox's file cannot be opened; nothing was taken from the queue.
             KeyboardInterrupt: Ctrl-C, once what has begun is done.
         """
         stop = Stop()  # before all else, so that nobody's `stop` is missed
         self._stops.add(stop)
         try:
             applier = Applier(self.inbox, caller(self._handler, None, self._background))
-            applier.open()
-            _receiver_bus()(self, applier, amqp_url, queue, ca_file=ca_file, prefetch=prefetch).run(stop)
+            bus = _receiver_bus()(self, applier, amqp_url, queue, ca_file=ca_file, prefetch=prefetch)
+            if isinstance(self.inbox, SqliteInbox):
+                self.inbox.open()
+            bus.run(stop)
         finally:
             self._stops.discard(stop)
             stop.ended.set()

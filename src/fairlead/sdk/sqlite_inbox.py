@@ -89,6 +89,14 @@ class SqliteInbox:
             errors |= store(self._process(), hold, group)
         return [errors.get(id(one)) for one in ours]
 
+    def open(self) -> None:
+        """Open the file now, not with the first delivery; idempotent.
+
+        Raises:
+            StoreForeign, StoreNewer: it cannot be opened, or not by this Fairlead.
+        """
+        self._process()
+
     def close(self) -> None:
         """See `Inbox.close`. The next `begin` opens the file again."""
         process = self._processes.pop(os.getpid(), None)

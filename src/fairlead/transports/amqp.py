@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from fairlead.core.answer import MOST_ANSWER_BYTES
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.signature import Signer
 from fairlead.core.subscription import Subscription, Target
@@ -31,9 +32,6 @@ GONE_SECONDS = 1.0
 """So long a queue that is gone stays away. A broker that has it back within milliseconds does not tell its
 consumers that theirs was deleted, and what it hands them is never seen (RabbitMQ 3.10)."""
 MISSING = "pip install 'fairlead[amqp]'"
-
-MOST_ANSWER_BYTES = 1024 * 1024
-"""What a message of a reply queue may have: the broker is whoever a subscriber named."""
 
 _CONFIRMED = Published("confirmed")
 

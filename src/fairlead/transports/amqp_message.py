@@ -31,7 +31,8 @@ def message_of(delivery: Delivery, signer: Signer, timestamp: int, reply_to: str
         timestamp: Unix seconds of this publish.
         reply_to: the queue for the receiver's answer.
     """
-    further: dict[str, Any] = {ANSWERS_HEADER: ARRAY}
+    answered = delivery.subscription.options.settles == "applied"
+    further: dict[str, Any] = {ANSWERS_HEADER: ARRAY} if answered else {}
     if not delivery.parcels:
         content_type, body = FENCE_TYPE, fence_body(delivery)
     elif delivery.target.mode == "binary":

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
+from fairlead.core.answer import MOST_ANSWER_BYTES
 from fairlead.engine.commands.answers import Answers
 from fairlead.web.request import Request
 from fairlead.web.response import NO_CONTENT, Response
 from fairlead.web.router import Route
-
-MOST_BYTES = 1024 * 1024
 
 
 class AcksApi:
@@ -27,7 +26,7 @@ class AcksApi:
         """
         request.query()
         id = request.params["id"]
-        body = await request.body(MOST_BYTES)  # of strangers, as yet: no more than answers can take
+        body = await request.body(MOST_ANSWER_BYTES)  # of strangers, as yet: no more than answers can take
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.named.items()}
         self._answers.take(id, headers, body)
         return NO_CONTENT

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fairlead.core.answer import AnswerDocument, parse_answers
+from fairlead.core.answer import MOST_ANSWERS, AnswerDocument, parse_answers
 from fairlead.core.json_text import check_value
 from fairlead.core.signature import TOLERANCE_SECONDS, new_secret, verify
 from fairlead.core.subscription import Subscription
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from fairlead.engine.sending.dispatcher import Dispatcher
 
 PREFIX = "ack_"
-MOST_ANSWERS = 1000
 SCHEME = {"WWW-Authenticate": "StandardWebhooks"}
 
 _log = logging.getLogger(__name__)
@@ -66,7 +65,10 @@ class Answers:
             fault = Fault(header="webhook-id", detail=f"must begin with {PREFIX}")
             raise Unauthenticated("the webhook-id is not one of an answer", faults=[fault], headers=SCHEME)
         for answer in _answers(body, subscription_id):
-            self._dispatcher.answered(answer)
+            try:
+                self._dispatcher.answered(answer)
+            except Exception:  # a defect that one of them meets must not cost the others; it is sent again
+                _log.exception("an answer could not be taken", extra={"subscription": subscription_id})
 
     async def take_from_queue(self, headers: Mapping[str, str], body: bytes) -> None:
         """As `take`, of the subscription that the answers name themselves; what is wrong is logged."""
@@ -115,7 +117,7 @@ def _answers(body: bytes, subscription_id: str) -> Sequence[AnswerDocument]:
         raise InvalidRequest(f"{len(answers)} answers at once; at most {MOST_ANSWERS} are taken")
     for at, answer in enumerate(answers):
         if answer.subscription != subscription_id:
-            detail = f"must be {subscription_id!r}, as in the path"
+            detail = f"must be {subscription_id!r}, like the others and the path"
             fault = Fault(index=at, pointer="/subscription", detail=detail)
             raise InvalidRequest("an answer is of another subscription", faults=[fault])
     return answers

@@ -15,7 +15,7 @@ from fairlead.core.signature import SIGNATURE, TIMESTAMP, sign
 from fairlead.core.stamps import read_stamps
 from fairlead.drivers.amqp_message import Message
 from fairlead.errors import FairleadError
-from fairlead.sdk.bus_answer import BusAnswer
+from fairlead.sdk.bus_answer import BusAnswer, signed
 from fairlead.testing.simulation.broker import SimulatedBroker
 from fairlead.testing.simulation.broker_faults import BrokerFaults
 from fairlead.testing.simulation.bus import queue_name
@@ -91,7 +91,8 @@ class BusSide:
         world.say(f"an answer goes over REST: {answer.id}")
         now = BEGIN + world.loop.time()
         try:
-            await relay.call(lambda: relay.post(answer.headers(now), answer.body))
+            headers = signed(answer.secret, answer.id, answer.body, now)
+            await relay.call(lambda: relay.post(headers, answer.body))
         except (ConnectionError, FairleadError) as error:
             world.say(f"an answer over REST: {error}")
 
