@@ -424,6 +424,23 @@ def test_a_replay_sends_nothing_that_retention_has_deleted_though_memory_had_it(
     play(scenario, EngineSettings(retention=Retention(keep_seconds=1.0, sweep_seconds=0.5)))
 
 
+def test_a_retry_outlives_a_channel_that_is_read_anew() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe(options=OPTIONS)
+        scene.sink.answers["x"].append(REJECTED)
+        await scene.publish("x")
+        await scene.until_stored("x", "parked")
+        dispatcher = scene.dispatcher
+        reloading = asyncio.ensure_future(scene.inside(dispatcher.reload("console")))
+        await asyncio.sleep(0)
+        assert dispatcher.retry("console", [lane("x")], None) == 1
+        await reloading
+        await scene.until_settled()
+        assert scene.sink.numbers("x") == [1]
+
+    play(scenario)
+
+
 # -- filters -----------------------------------------------------------------------------------------------
 
 

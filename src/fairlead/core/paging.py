@@ -45,9 +45,10 @@ class Paging:
         while paging and len(wanted) < limit:
             held = paging.popleft()
             still_there = self._holds.get(held.key) is held
-            if still_there and not held.paging and not held.loaded and held.skip is None:
+            may_go_on = held.poked or (held.state == "held" and (held.last is None or held.ready_at <= now))
+            if still_there and may_go_on and not held.paging and not held.loaded and held.skip is None:
                 held.paging = True
-                wanted.append(held)
+                wanted.append(held)  # else it has failed since it asked: its timer brings it, or a person
         if self._breaker.is_open:
             quiet = not wanted and not self._queues.has_ready and not self._queues.flights
             limit = 1 if quiet and self._breaker.may_probe(now) else 0
@@ -61,8 +62,8 @@ class Paging:
     def read(self, page: Page, entries: Sequence[Entry], complete_to: int, scan_pos: int) -> None:
         """A page was read: the unsettled wanted entries from `page.first` up to `complete_to`, in order."""
         held = self._holds.get(page.key)
-        if held is None:
-            return
+        if held is None or not held.paging:
+            return  # the lane has failed since it was asked for
         held.paging = False
         fresh = [entry for entry in entries if entry.position >= held.head_pos]
         if not fresh and complete_to >= scan_pos:
@@ -82,9 +83,14 @@ class Paging:
     def failed(self, page: Page, now: float) -> None:
         """The page could not be read; it is wanted again a second later."""
         held = self._holds.get(page.key)
-        if held is not None:
+        if held is not None and held.paging:
             held.paging = False
             self._holds.wake(held, now + 1.0)
+
+    @property
+    def poked(self) -> list[str]:
+        """The lanes that were poked and not tried since."""
+        return [held.key for held in self._holds if held.poked]
 
     def poke(self, keys: Collection[str] | None, state: str | None, now: float) -> int:
         """Try heads now, whatever their schedule; returns how many lanes were meant."""

@@ -113,7 +113,7 @@ class Publishing:
         lane, held = self._queues.get(sent.entry.key), self._holds.get(sent.entry.key)
         if lane is not None and lane.queue:
             return lane.queue[0].position == sent.entry.position
-        return held is not None and held.head_pos == sent.entry.position
+        return held is not None and sent.prev < held.head_pos <= sent.entry.position
 
     def _send_again(self, key: str, now: float) -> None:
         """Nothing of the key is under way: it goes on from its first unsettled event."""

@@ -125,6 +125,7 @@ class Settling:
         if held is None:
             held = Held(key, entry.position, 0, now, "held", now)
         held.complete_to = -1
+        held.paging = False  # a page that is under way is of the lane as it was
         self._queues.drop(key)
         return held
 
@@ -167,11 +168,13 @@ class Settling:
 
     @property
     def has_several(self) -> bool:
-        """Whether there is more than one lane, with a hold or without."""
-        queues, holds = self._queues, self._holds
-        if len(queues) > 1 or len(holds) > 1:
-            return True
-        return len(queues) == 1 and any(held.key not in queues for held in holds)
+        """Whether there is more than one lane to probe: a parked one is tried by nobody."""
+        queues, found = self._queues, len(self._queues)
+        for held in self._holds:
+            if found > 1:
+                break
+            found += held.key not in queues and (held.state != "parked" or held.poked)
+        return found > 1
 
     def _is_only_lane(self, key: str) -> bool:
         others = len(self._queues) - (key in self._queues) + len(self._holds) - (key in self._holds)

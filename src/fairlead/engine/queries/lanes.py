@@ -54,8 +54,8 @@ class LaneQueries:
         """
         subscription = await self._find(principal, id)
         place = from_cursor(after, tuple[Number, str])
+        counts = await self._store.channels.count_holds(id)  # first: who sees one there finds it in the list
         rows = await self._store.channels.holds(id, state, place, limit + 1)
-        counts = await self._store.channels.count_holds(id)
         heads = await self._store.log.heads()
         known: dict[int, tuple[Wants, int]] = {}
         items = []

@@ -62,11 +62,12 @@ class Misfortunes:
         """Stop sending at once; the store is told, and whoever looks."""
         subscriber = self._serving(subscription.id)
         if subscriber is not None and subscriber.subscription.state == "active":
-            for owner in subscriber.owners.values():
+            owners = list(subscriber.owners.values())  # others may be added meanwhile
+            for owner in owners:
                 owner.pause()
-            self._spawn(self._store_end(subscriber, state, reason))
+            self._spawn(self._store_end(subscriber, owners, state, reason))
 
-    async def _store_end(self, subscriber: Subscriber, state: str, reason: str) -> None:
+    async def _store_end(self, subscriber: Subscriber, owners: list[Owner], state: str, reason: str) -> None:
         id = subscriber.subscription.id
         try:
             ended = await self._subscriptions.set_state(id, state, reason, self._clock.now())
@@ -76,5 +77,5 @@ class Misfortunes:
         except FairleadError as failure:
             _log.error("a state could not be stored", extra={"subscription": id, "detail": str(failure)})
         finally:
-            for owner in subscriber.owners.values():
+            for owner in owners:
                 owner.proceed()

@@ -81,7 +81,8 @@ class Owner:
                 self.ledger.settled.clear()
             same = (state.fence.generation, state.fence.epoch) == (self.fence.generation, self.fence.epoch)
             self.fence, self.heard = state.fence, False
-            self.lanes = self._new_lanes(state, self.lanes.bus.window if same else None)
+            old, self.lanes = self.lanes, self._new_lanes(state, self.lanes.bus.window if same else None)
+            self.lanes.paging.poke(old.paging.poked, None, self.works.clock.monotonic())
             if self.route is not None:
                 self.route.loaded()
         finally:
