@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -230,6 +232,12 @@ def test_without_an_address_nothing_is_guessed(service: Service) -> None:
     assert "[fairlead] url: is missing; give the relay's address" in log
 
 
+def waiting(outbox: Path) -> int:
+    """How many events an outbox holds."""
+    with closing(sqlite3.connect(outbox)) as file:
+        return int(file.execute("SELECT count(*) FROM event").fetchone()[0])
+
+
 def test_a_full_outbox_is_told_counted_and_over_when_there_is_room(service: Service, tmp_path: Path) -> None:
     relay = StubRelay()
     with relay_at(relay):
@@ -244,6 +252,7 @@ def test_a_full_outbox_is_told_counted_and_over_when_there_is_room(service: Serv
     assert "max_bytes is 2048" in said[-1]
     with relay_at(relay, port):
         until(lambda: len(relay.accepted) == 30 - lost, "what was stored arrived")
+        until(lambda: waiting(service.outbox) == 0, "the outbox has heard of it, and has room")
         process.stdin.write("\n")
         process.stdin.flush()
         process.stdout.readline()
