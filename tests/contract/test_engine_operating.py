@@ -41,6 +41,25 @@ async def _held(scene: Scene, head: int = 2, state: str = "held", **changes: Any
 # -- replay ------------------------------------------------------------------------------------------------
 
 
+def test_what_retention_deletes_while_a_replay_waits_for_its_turn_is_refused() -> None:
+    async def scenario(scene: Scene) -> None:
+        (one, _) = await scene.publish(event(1), event(2))
+        await scene.subscribed()
+        await scene.settle_all()
+        place = one.entry.partition, one.entry.position
+
+        async def deleted_meanwhile() -> None:
+            assert await scene.store.log.prune(place[0], [place[1]]) == 1
+
+        scene.still.in_quiet = deleted_meanwhile
+        before = await scene.state(scene.channel("k1"))
+        with pytest.raises(NotReplayable):
+            await scene.operating.replay(ANYONE, "console", ReplayRequest(position=place))
+        assert await scene.state(scene.channel("k1")) == before
+
+    play(scenario)
+
+
 def test_a_position_sends_its_channel_back_while_nothing_is_in_flight() -> None:
     async def scenario(scene: Scene) -> None:
         channel = await _delivered(scene)

@@ -115,7 +115,6 @@ class Replaying:
         places = await self._places(request)
         touched: Collection[int] = range(self._store.log.partitions) if changes else places
         async with self._dispatcher.quiet(subscription.id, touched), self._turn.moving():
-            places = await self._places(request)  # again: retention may have deleted some meanwhile
             read = {partition: await self._read(subscription.id, partition) for partition in sorted(touched)}
             stretches = [
                 Stretch(partition, first, read[partition])
