@@ -42,7 +42,8 @@ STATUS: dict[AnswerResult, int] = {
 }
 
 
-class AnswerDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+# gc=False, as of whatever a delivery brings along: it is in no cycle, and thousands are held at once
+class AnswerDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a receiver says of one delivery that is not stale.
 
     Attributes:

@@ -25,7 +25,8 @@ from fairlead.core.stamps import FenceStamps, Stamps
 Verdict = Literal["stale", "duplicate", "chain", "apply"]
 
 
-class Memory(msgspec.Struct, frozen=True):
+# gc=False, as of whatever a delivery brings along: it is in no cycle, and thousands are held at once
+class Memory(msgspec.Struct, frozen=True, gc=False):
     """What an inbox holds of one channel, and of one key in it.
 
     Attributes:
@@ -47,7 +48,7 @@ class Memory(msgspec.Struct, frozen=True):
         return max(self.applied, self.floor)
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """What to do with a delivery.
 
     Attributes:

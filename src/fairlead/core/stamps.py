@@ -21,7 +21,8 @@ T = TypeVar("T")
 Digits = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9][0-9]{0,17})$")]
 
 
-class FenceStamps(msgspec.Struct, frozen=True):
+# gc=False, as of whatever a delivery brings along: it is in no cycle, and thousands are held at once
+class FenceStamps(msgspec.Struct, frozen=True, gc=False):
     """What a fence delivery carries, and every event too.
 
     Attributes:
@@ -36,7 +37,7 @@ class FenceStamps(msgspec.Struct, frozen=True):
     floor: int
 
 
-class Stamps(FenceStamps, frozen=True):
+class Stamps(FenceStamps, frozen=True, gc=False):
     """What an event's delivery carries.
 
     Attributes:

@@ -75,7 +75,8 @@ def where(address: str) -> Place:
     return Place(url.endpoint, unquote(url.target.removeprefix("/")) or "/")
 
 
-class Message(msgspec.Struct, frozen=True):
+# gc=False, as of whatever a delivery brings along: it is in no cycle, and thousands are held at once
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One message; what is published is always persistent.
 
     `headers` of a received one may hold any type that AMQP has; their names are as they came.
@@ -88,7 +89,7 @@ class Message(msgspec.Struct, frozen=True):
     headers: Mapping[str, Any] = {}
 
 
-class Incoming(Message, frozen=True):
+class Incoming(Message, frozen=True, gc=False):
     """A message that a consumer got.
 
     Attributes:

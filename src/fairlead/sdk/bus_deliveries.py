@@ -51,7 +51,8 @@ class BusMessage:
     reply_to: str | None = None
 
 
-class BusDelivery(msgspec.Struct, frozen=True):
+# gc=False, as of whatever a delivery brings along: it is in no cycle, and thousands are held at once
+class BusDelivery(msgspec.Struct, frozen=True, gc=False):
     """A message that our relay has signed.
 
     Attributes:
