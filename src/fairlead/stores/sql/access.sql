@@ -11,7 +11,7 @@ SELECT id, name, digest, grants, created_at, expires_at, last_used_at FROM api_k
 SELECT id, name, digest, grants, created_at, expires_at, last_used_at FROM api_key WHERE digest = ?;
 
 -- name: touch_key
-UPDATE api_key SET last_used_at = max(coalesce(last_used_at, ?1), ?1) WHERE id = ?2;
+UPDATE api_key SET last_used_at = max(coalesce(last_used_at, 0), ?) WHERE id = ?;
 
 -- name: delete_key
 DELETE FROM api_key WHERE id = ?;

@@ -14,7 +14,7 @@ SELECT pos, key, attributes, data, form, digest, accepted_at FROM log
 WHERE partition = ? AND source = ? AND id = ? AND key = ?;
 
 -- name: put_head
-INSERT INTO partition_head (partition, pos) VALUES (?1, ?2)
+INSERT INTO partition_head (partition, pos) VALUES (?, ?)
 ON CONFLICT (partition) DO UPDATE SET pos = max(pos, excluded.pos);
 
 -- name: heads

@@ -21,7 +21,7 @@ FROM subscription JOIN subscription_generation USING (id) ORDER BY id;
 
 -- name: raise_generation
 -- Greater than every earlier one, and the wall clock's milliseconds where that goes.
-INSERT INTO subscription_generation (id, generation) VALUES (?1, ?2)
+INSERT INTO subscription_generation (id, generation) VALUES (?, ?)
 ON CONFLICT (id) DO UPDATE SET generation = max(generation + 1, excluded.generation)
 RETURNING generation;
 

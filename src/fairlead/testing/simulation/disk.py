@@ -62,6 +62,10 @@ class FaultyConnection(Connection):
             raise _error("full")
         return super().executemany(sql, rows)
 
+    def __del__(self) -> None:
+        """A power cut closes nothing, and what is in memory needs it not; from 3.13 Python warns of it."""
+        self.close()
+
 
 def _error(fault: DiskFault) -> Error:
     error = Error(f"simulated: {fault}")

@@ -8,9 +8,10 @@ from itertools import count
 
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
-from fairlead.drivers.sqlite_file import Connection, memory
+from fairlead.drivers.sqlite_file import Connection
 from fairlead.errors import InboxBusy, LockLost
 from fairlead.sdk import inbox_file
+from fairlead.testing.simulation.disk import new_database
 
 LEASE_SECONDS = 2.0
 
@@ -28,7 +29,7 @@ class SimulatedInbox:
     """
 
     def __init__(self, now: Callable[[], float], *, locking: bool = True, snapshots: bool = False) -> None:
-        self.connection: Connection = memory()
+        self.connection: Connection = new_database()
         self.connection.executescript(inbox_file.SCHEMA)
         self.locking = locking
         self.snapshots = snapshots

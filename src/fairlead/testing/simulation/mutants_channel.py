@@ -83,8 +83,8 @@ def skip_named() -> Patch:
 
 def _progress_where(fence: str) -> Patch:
     """Another fence around progress."""
-    sql = "UPDATE progress SET low_water = ?1, scan_pos = ?2, done_ranges = ?3 WHERE subscription = ?4"
-    return statement(sqlite_channels._SQL, "put_progress_fenced", f"{sql} AND partition = ?5 AND {fence}")
+    sql = "UPDATE progress SET low_water = ?, scan_pos = ?, done_ranges = ? WHERE subscription = ?"
+    return statement(sqlite_channels._SQL, "put_progress_fenced", f"{sql} AND partition = ? AND {fence}")
 
 
 def fence_chan() -> Patch:
@@ -97,8 +97,8 @@ def fence_chan() -> Patch:
         gone = isinstance(refused, Fenced) and "gone" in str(refused)
         return refused if gone or isinstance(refused, LeaseLost) else None
 
-    leased = "EXISTS (SELECT 1 FROM lease WHERE partition = progress.partition AND owner = ?6 AND epoch = ?7)"
-    return around(sqlite_channels, "_refusal", refusal) + _progress_where(f"{leased} AND ?8 + ?9 > 0")
+    leased = "EXISTS (SELECT 1 FROM lease WHERE partition = progress.partition AND owner = ? AND epoch = ?)"
+    return around(sqlite_channels, "_refusal", refusal) + _progress_where(f"{leased} AND ? + ? > 0")
 
 
 def zombie_flush() -> Patch:
@@ -110,7 +110,7 @@ def zombie_flush() -> Patch:
         refused = original(transaction, fence, owner)
         return refused if refused is not None and "gone" in str(refused) else None
 
-    return around(sqlite_channels, "_refusal", refusal) + _progress_where("?6 <> '' AND ?7 + ?8 + ?9 > 0")
+    return around(sqlite_channels, "_refusal", refusal) + _progress_where("? <> '' AND ? + ? + ? > 0")
 
 
 def replay_hold() -> Patch:
@@ -121,7 +121,10 @@ def replay_hold() -> Patch:
 
 def nogen() -> Patch:
     """A replay begins no generation."""
-    sql = "UPDATE channel SET epoch = ?2 WHERE ?1 > 0 AND subscription = ?3 AND partition = ?4"
+    sql = (
+        "UPDATE channel SET generation = generation + 0 * ?, epoch = ? "
+        "WHERE subscription = ? AND partition = ?"
+    )
     return statement(sqlite_replay._SQL, "put_generation", sql)
 
 
