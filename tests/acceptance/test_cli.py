@@ -6,12 +6,13 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.relay_process import Program, RelayProcess, eventually, run
+from tests.acceptance.relay_process import PROGRAM, Program, RelayProcess, eventually, run
 
 KEY = "flk_" + "k" * 32
 NOWHERE = "http://127.0.0.1:9/hook"
@@ -385,6 +386,53 @@ def test_listening_leaves_a_subscription_that_delivers_elsewhere_alone(tmp_path:
         done = relay.run("listen", "--port", "0", "--subscribe", "far")
         assert done.code == 1
         assert "delivers to https://10.1.2.3/hook" in done.err
+
+
+# -- what cannot be sent or written --------------------------------------------------------------------------
+
+
+def test_a_refusal_is_the_apis_document_with_json_and_words_beside_it(relay: RelayProcess) -> None:
+    refused = relay.run("subscriptions", "show", "nobody", "--json")
+    assert refused.code == 1
+    assert refused.document["type"] == "urn:fairlead:problem:not-found"
+    assert refused.err.startswith("refused:")
+
+
+@pytest.mark.parametrize("variables", [{"FAIRLEAD_API_KEY": "flk_…"}, {"FAIRLEAD_API_KEY": f"{KEY}\nflk_x"}])
+def test_what_is_no_key_is_one_line_without_it(relay: RelayProcess, variables: dict[str, str]) -> None:
+    done = relay.run("status", **variables)
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    assert "FAIRLEAD_API_KEY" in line
+    assert "flk_" not in line
+
+
+def test_a_key_from_a_file_with_the_line_ends_of_windows_is_a_key(relay: RelayProcess) -> None:
+    assert relay.run("status", FAIRLEAD_API_KEY=f"{KEY}\r\n").code == relay.run("status").code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("events", "--key", "\udcff"), 2, "not text in UTF-8"),
+        (("--url", "http://127.0.0.1:9/…", "status"), 3, "is not a relay's URL"),
+    ],
+)
+def test_text_that_cannot_be_sent_is_one_line(
+    relay: RelayProcess, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    done = relay.run(*arguments)
+    assert done.code == code
+    (line,) = done.err.splitlines()
+    assert said in line
+
+
+def test_output_that_cannot_be_written_is_one_line_and_1(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [PROGRAM, "config", "show"]
+        pipe = subprocess.PIPE
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=pipe, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "fairlead: standard output: No space left on device\n")
 
 
 # -- keys ----------------------------------------------------------------------------------------------------

@@ -136,7 +136,8 @@ class Api:
             host, port = parts.hostname, parts.port
         except ValueError:
             host, port = None, None
-        if parts.scheme not in ("http", "https") or not host:
+        plain = self.url.isascii() and self.url.isprintable() and " " not in self.url
+        if parts.scheme not in ("http", "https") or not host or not plain:
             raise UnreachableError(f"{self.url!r} is not a relay's URL, which is one such as {DEFAULT_URL}")
         if parts.scheme == "https":
             context = ssl.create_default_context()

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from fairlead.cli import output
-from fairlead.cli.api import DEFAULT_URL, Api, Reply
+from fairlead.cli.api import DEFAULT_URL, Api, RefusedError, Reply
 
 PAGE = 1000
 
@@ -64,6 +64,10 @@ def calls_api(function: Callable[..., Any], json_help: str = JSON_HELP) -> Calla
         )
         try:
             return function(Caller(api, as_json), *args, **kwargs)
+        except RefusedError as refused:
+            if as_json and refused.body:
+                output.document(refused.body)
+            raise
         finally:
             api.close()
 
@@ -71,13 +75,19 @@ def calls_api(function: Callable[..., Any], json_help: str = JSON_HELP) -> Calla
 
 
 def _key(file: str | None) -> str | None:
-    if file is None:
-        return os.environ.get("FAIRLEAD_API_KEY") or None
-    try:
-        key = Path(file).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not ASCII text"
-        raise click.BadParameter(f"{file}: {reason}", param_hint="--key-file") from None
-    if not key or any(character.isspace() for character in key):
-        raise click.BadParameter(f"{file}: expected one API key and nothing else", param_hint="--key-file")
+    """The API key of a file or of the environment; what refuses it never shows it."""
+    where, text = "FAIRLEAD_API_KEY", os.environ.get("FAIRLEAD_API_KEY", "")
+    if file is not None:
+        where = "--key-file"
+        try:
+            text = Path(file).read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not ASCII text"
+            raise click.BadParameter(f"{file}: {reason}", param_hint=where) from None
+    key = text.strip()  # a line of a file ends with something, on Windows with two
+    if not key and file is None:
+        return None
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        place = "" if file is None else f"{file}: "
+        raise click.BadParameter(f"{place}expected one API key and nothing else", param_hint=where)
     return key

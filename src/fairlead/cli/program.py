@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -35,6 +36,7 @@ COMMANDS = {
 
 DONE, REFUSED, USAGE, UNREACHABLE, LOGIN, CONFIGURATION, STORE, PORT_IN_USE = range(8)
 INTERRUPTED = 130
+_OUTPUT_FAILS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 EXITS = {
     DONE: "done",
     REFUSED: "refused, or a check failed",
@@ -102,8 +104,8 @@ def main(arguments: list[str] | None = None) -> None:
     code = _run(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        _forget_output()
+    except OSError as error:
+        code = _not_written(error) or code
     sys.exit(code)
 
 
@@ -124,9 +126,13 @@ def _run(arguments: list[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        _forget_output()
-        return DONE
+    except OSError as error:
+        if error.errno not in _OUTPUT_FAILS or error.filename is not None:
+            raise
+        return _not_written(error)
+    except UnicodeEncodeError as error:
+        output.note(f"fairlead: {ascii(error.object)[:80]} is not text in UTF-8")
+        return USAGE
     except UnreachableError as error:
         output.note(f"fairlead: {error}; {error.remedy}")
         return UNREACHABLE
@@ -145,6 +151,10 @@ def _run(arguments: list[str]) -> int:
         return PORT_IN_USE
 
 
-def _forget_output() -> None:
-    """Nobody reads standard output any more; keep Python from complaining about it at exit."""
+def _not_written(error: OSError) -> int:
+    """What it means that a result could not be written; Python is kept from trying it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):  # whoever read it has had enough
+        return DONE
+    output.note(f"fairlead: standard output: {error.strerror or error}")
+    return REFUSED
