@@ -243,6 +243,22 @@ def test_pausing_keeps_events_and_resuming_delivers_them(tmp_path: Path) -> None
     play(scene())
 
 
+@pytest.mark.parametrize("call", ["pause", "resume"])
+def test_what_pausing_and_resuming_do_not_know_is_refused(tmp_path: Path, call: str) -> None:
+    async def scene() -> None:
+        async with relay(tmp_path) as api:
+            await api.call("PUT", "/subscriptions/s", wanted())
+            got = await api.post(f"/subscriptions/s/{call}", {"until": "noon"})
+            assert got.problem(400, "invalid-request")["errors"][0]["pointer"] == "/until"
+            bad = await api.call(
+                "POST", f"/subscriptions/s/{call}", b"{", headers={"content-type": "application/json"}
+            )
+            bad.problem(400, "malformed-json")
+            assert (await api.post(f"/subscriptions/s/{call}", {})).status == 200
+
+    play(scene())
+
+
 def test_deleting_forgets_it_and_its_generation_is_not_used_again(tmp_path: Path) -> None:
     async def scene() -> None:
         async with relay(tmp_path) as api:

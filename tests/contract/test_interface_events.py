@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,13 @@ from tests.contract.api_scene import ONE_EVENT, Relay, event, play, relay
 from tests.contract.wire_scene import TAKEN, Hook, answer, receiver, shows, soon, subscribe
 
 BATCH = "application/cloudevents-batch+json"
+BINARY = {
+    "ce-specversion": "1.0",
+    "ce-id": "a",
+    "ce-source": "/heat",
+    "ce-type": "org.example.state",
+    "content-type": "text/plain",
+}
 MEBIBYTE = 1024 * 1024
 
 
@@ -105,6 +113,35 @@ def test_other_content_under_an_id_is_a_conflict_and_other_spelling_of_the_same_
             assert len((await api.get("/events")).json["items"]) == 1
             otherwise = (await api.publish(event("a", subject="k2")))[0]  # another key: another event
             assert otherwise["duplicate"] is False
+
+    play(scene())
+
+
+def test_two_of_a_batch_under_one_id_are_told_as_such(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with relay(tmp_path) as api:
+            got = await publish_batch(api, event("a"), event("b"), event("b", data={"n": 2}))
+            (fault,) = got.problem(409, "event-conflict")["errors"]
+            assert fault["index"] == 2
+            assert "at index 1" in fault["detail"]
+            assert (await api.get("/events")).json["items"] == []
+
+    play(scene())
+
+
+@pytest.mark.parametrize("headers", [{"content-type": ONE_EVENT}, BINARY], ids=["structured", "binary"])
+def test_a_compressed_body_is_refused_as_subscribers_could_not_know(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
+    async def scene() -> None:
+        async with relay(tmp_path) as api:
+            body = json.dumps(event()).encode()
+            squeezed = {**headers, "content-encoding": "gzip"}
+            got = await api.call("POST", "/events", gzip.compress(body), headers=squeezed)
+            (fault,) = got.problem(415, "unsupported-media-type")["errors"]
+            assert fault["header"] == "content-encoding"
+            plain = {**headers, "content-encoding": "identity"}
+            assert (await api.call("POST", "/events", body, headers=plain)).status == 202
 
     play(scene())
 

@@ -182,5 +182,7 @@ def escaped(name: str) -> str:
 def _hint(name: str, known: Sequence[str], elsewhere: Mapping[str, str]) -> str:
     if name in elsewhere:
         return f"it belongs to {elsewhere[name]}"
+    if not known:
+        return "leave it out: there are none"
     meant = nearest(name, known)
     return f"did you mean {meant}?" if meant else f"there are {', '.join(known)}"

@@ -163,6 +163,9 @@ class GuardedProtocol(Protocol):
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) != 1 and (hosts or self.parser.get_http_version() == "1.1"):
             self._stop(InvalidHeader(f"the request has {len(hosts)} Host headers; send exactly one"))
+        codings = b",".join([value for name, value in self.headers if name == b"transfer-encoding"])
+        if codings and codings.strip().lower() != b"chunked":
+            self._stop(InvalidHeader("of transfer codings only chunked is understood"))
         super().on_headers_complete()
         self._stage = Stage.BODY
         if not self.cycle.keep_alive:

@@ -105,11 +105,13 @@ class SubscriptionsApi:
     async def pause(self, request: Request) -> Response:
         """Stop sending, keep events; repeatable."""
         request.query()
+        (await request.members((), optional=True)).check()
         return await self._one(await self._subscribing.pause(request.principal, request.params["id"]))
 
     async def resume(self, request: Request) -> Response:
         """Be active, from any state; repeatable."""
         request.query()
+        (await request.members((), optional=True)).check()
         return await self._one(await self._subscribing.resume(request.principal, request.params["id"]))
 
     async def rotate_secret(self, request: Request) -> Response:

@@ -60,7 +60,15 @@ class Request(msgspec.Struct, eq=False):
         return Query(self.query_string, known)
 
     async def body(self, limit_bytes: int | None = None) -> bytes:
-        """The body. Raises TooLarge, Disconnected."""
+        """The body, as it was sent.
+
+        Raises:
+            UnsupportedMediaType: it is compressed: what is kept and sent on has no place to say so.
+            TooLarge, Disconnected: as `read_body`.
+        """
+        coding = self.named.get(b"content-encoding")
+        if coding is not None and coding.strip().lower() not in (b"", b"identity"):
+            raise _encoded(coding)
         limit = self.limits.request_bytes if limit_bytes is None else limit_bytes
         return await read_body(self.receive, self.header(b"content-length"), limit)
 
@@ -115,6 +123,14 @@ class Request(msgspec.Struct, eq=False):
             fault = Fault(header=shown, detail="must be * or entity tags", hint=hint)
             raise InvalidHeader(f"{shown} is {text[:100]!r}; it must be * or entity tags", faults=[fault])
         return [int(match[1]) if (match := _TAG.fullmatch(tag)) else 0 for tag in tags]
+
+
+def _encoded(coding: bytes) -> UnsupportedMediaType:
+    detail, hint = "must be identity, or not there", "send the body as it is, not compressed"
+    return UnsupportedMediaType(
+        f"content-encoding is {coding.decode(errors='replace')[:100]!r}; {hint}",
+        faults=[Fault(header="content-encoding", detail=detail, hint=hint)],
+    )
 
 
 class Body(Members):

@@ -140,7 +140,8 @@ def _append(transaction: Transaction, prepared: Sequence[Prepared], accepted_at:
         if standing.event.same_as(event):
             appended.append(Appended(standing, True))
         else:
-            faults.append(_conflict(index, event, standing))
+            before = [earlier for earlier, *_ in prepared[:index]]
+            faults.append(_conflict(index, event, standing, before))
     if faults:
         raise EventConflict(faults[0].detail, faults=faults)
     return appended
@@ -154,10 +155,19 @@ def _standing(transaction: Transaction, partition: int, event: Event) -> Entry:
     return entry_of(partition, row)
 
 
-def _conflict(index: int, event: Event, standing: Entry) -> Fault:
+def _conflict(index: int, event: Event, standing: Entry, before: Sequence[Event]) -> Fault:
+    """What stands in the way: an event of the log, or one `before` this one in the same batch."""
+    name = f"{event.id!r} of {event.source!r}"
+    alike = (
+        at
+        for at, one in enumerate(before)
+        if (one.source, one.id, one.key) == (event.source, event.id, event.key)
+    )
+    at = next(alike, None)
     return Fault(
-        detail=f"another event was accepted as {event.id!r} of {event.source!r}, "
-        f"at position {standing.partition}:{standing.position}",
+        detail=f"another event was accepted as {name}, at position {standing.partition}:{standing.position}"
+        if at is None
+        else f"another event of the same batch, at index {at}, is {name} too",
         index=index,
         pointer="/id",
         hint="an event never changes: give what has changed an id of its own",
