@@ -98,11 +98,12 @@ CALLS: tuple[Call, ...] = (
     ),
     Call("DELETE", SUB, "Delete a subscription", {204: None}, (e.NotFound, *STORE)),
     Call(
-        "POST", f"{SUB}/pause", "Stop sending, keep events", {200: ref("Subscription")}, (e.NotFound, *STORE)
+        "POST", f"{SUB}/pause", "Stop sending, keep events", {200: ref("Subscription")},
+        (*REQUEST, e.NotFound, *STORE), takes=closed(""), optional_body=True, example={},
     ),
     Call(
         "POST", f"{SUB}/resume", "Be active again, from any state", {200: ref("Subscription")},
-        (e.NotFound, *STORE),
+        (*REQUEST, e.NotFound, *STORE), takes=closed(""), optional_body=True, example={},
     ),
     Call(
         "POST", f"{SUB}/secret", "Sign with a new secret; both sign for a while", {200: ref("Secret")},
