@@ -111,8 +111,13 @@ def test_row_13_a_full_disk_stops_intake_while_deliveries_go_on(full_relay: Rela
     settle(relay, sink)
     assert sink.numbers(came=True) == {key: [1, 2, 3, 4, 5] for key in KEYS}
     refuses_for_want_of_room(relay)
+    assert relay.api.call("GET", "/readyz").document["store"] == "full"
+    told = fairlead("doctor", "--url", f"http://127.0.0.1:{relay.port}", place=relay.place)
+    assert told.returncode == 1
+    assert "store: its disk is full" in told.stdout
 
     ballast.unlink()
+    until(lambda: relay.api.call("GET", "/readyz").document["store"] == "ok", "it is seen")
     until(lambda: relay.api.offer(event(99, "other")).status == 202, "it recovers by itself")
     settle(relay, sink)
 

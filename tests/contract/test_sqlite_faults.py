@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import sqlite3
 import subprocess
@@ -256,12 +257,14 @@ def test_a_first_page_that_was_overwritten_is_refused_at_once(tmp_path: Path) ->
 
 
 def test_appends_stop_at_the_reserve_while_flushes_go_on_and_begin_again_by_themselves(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     free = [64 * MIB]
+    caplog.set_level(logging.INFO, "fairlead.store")
 
     async def fill(store: Any) -> None:
         one = await Lane.of(store)
+        assert await store.has_room()
         free[0] = 64 * MIB - 1
         both: Any = await asyncio.gather(
             store.log.append([event(9)], NOW),
@@ -273,10 +276,17 @@ def test_appends_stop_at_the_reserve_while_flushes_go_on_and_begin_again_by_them
         assert refused.retry_after_seconds == 10
         assert stored == [one.state.fence]
         assert (await one.reload()).progress == Progress(3, 5)
+        with pytest.raises(StoreFull):
+            await store.log.append([event(9)], NOW)
+        assert not await store.has_room()
         free[0] = 64 * MIB
+        assert await store.has_room()
         assert not (await store.log.append([event(9)], NOW))[0].duplicate
+        await store.log.append([event(10)], NOW)
 
     run(lambda: SqliteStore.open(tmp_path / "store.db", free_bytes=lambda: free[0]), fill)
+    told = [(record.levelname, record.getMessage()[:20]) for record in caplog.records]
+    assert told == [("WARNING", "the disk is full: ev"), ("INFO", "the disk has room ag")]
 
 
 class FewPages(Connection):
@@ -343,6 +353,7 @@ def test_a_real_disk_that_fills_up_stops_appends_at_the_reserve_and_recovers(sma
         if real:  # others have eaten the reserve as well
             with pytest.raises(StoreFull):
                 await store.log.append([event(600)], NOW)
+            assert not await store.has_room()
             await asyncio.to_thread(ballast.unlink)
         await store.log.prune(one.partition, range(1, head))
         await one.flush(Progress(head, head))

@@ -82,7 +82,7 @@ def _findings(caller: Caller, file: str | None) -> Iterator[Finding]:
         yield Finding("configuration", "ok", loaded.file or "defaults (no fairlead.toml here)")
         for line in doubts:
             yield Finding("configuration", "warning", line)
-        yield _disk(config)
+        yield from _disk(config, configured=loaded.file is not None)
     try:
         yield from _relay(caller)
     except UnreachableError as error:
@@ -103,19 +103,23 @@ def _refusal(error: RefusedError) -> Finding:
     return Finding("relay", "wrong", f"{error.problem.get('title')}: {error}", "see the relay's log")
 
 
-def _disk(config: Config) -> Finding:
+def _disk(config: Config, *, configured: bool) -> Iterator[Finding]:
+    """The room where the store is; nothing where no store is, and nobody has said that it is to be there."""
     path = Path(store_path(config.store)).absolute()
+    if not configured and not path.exists():
+        return
     folder = next((one for one in path.parents if one.exists()), Path("/"))
     free, reserve = shutil.disk_usage(folder).free, config.store_options.disk_reserve_bytes
     detail = f"{_room(free)} free at {folder}"
     if free <= reserve:
         remedy = "free some room; until then publishers get 507, and deliveries go on within the reserve"
-        return Finding("disk", "wrong", f"{detail}, the reserve is {format_size(reserve)}", remedy)
-    if free <= ROOM_IN_RESERVES * reserve:
-        return Finding(
+        yield Finding("disk", "wrong", f"{detail}, the reserve is {format_size(reserve)}", remedy)
+    elif free <= ROOM_IN_RESERVES * reserve:
+        yield Finding(
             "disk", "warning", detail, "free some room, or set [limits] log_bytes or [retention] keep"
         )
-    return Finding("disk", "ok", detail)
+    else:
+        yield Finding("disk", "ok", detail)
 
 
 def _room(size_bytes: int) -> str:
@@ -132,6 +136,9 @@ def _relay(caller: Caller) -> Iterator[Finding]:
         ready = caller.api.call("GET", "/readyz").document()
         if ready.get("store", "ok") == "ok":
             yield Finding("store", "ok", "ready")
+        elif ready["store"] == "full":
+            what = "its disk is full: publishers get 507, deliveries go on as far as the reserve goes"
+            yield Finding("store", "wrong", what, "free some room there, or lower [retention] keep")
         else:
             what = f"{ready['store']}: what cannot be read is not delivered, nor what stands behind it"
             yield Finding("store", "wrong", what, "fairlead store check says where; restore a backup")

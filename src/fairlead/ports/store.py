@@ -40,6 +40,13 @@ class Store(Protocol):
     def time_commits(self, observe: Callable[[float], None]) -> None:
         """Have the seconds that each commit takes observed, on one thread, whichever."""
 
+    async def has_room(self) -> bool:
+        """Whether the disk has room for events, and had it for all else that was to be stored last.
+
+        Raises:
+            StoreError: the store is closed, or has failed.
+        """
+
     async def check(self) -> list[str]:
         """Every damage found, as one line each; empty when sound. May take long."""
 

@@ -15,7 +15,7 @@ from fairlead.engine.permissions import may_see
 from fairlead.engine.queries.lag import Lag, lag_of
 from fairlead.engine.queries.routes import route_metrics, routes_of
 from fairlead.engine.sending.views import ChannelView
-from fairlead.errors import Forbidden
+from fairlead.errors import Forbidden, StoreError
 from fairlead.ports import Clock, Store
 from fairlead.telemetry import Telemetry, family
 
@@ -54,12 +54,17 @@ class StatusQueries:
         return [await self._status(subscription, heads) for subscription in subscriptions]
 
     async def readiness(self) -> dict[str, Any]:
-        """`status` is `ready` (200), or why not (503)."""
+        """`status` is `ready` (200), or why not (503).
+
+        A store that is `damaged` in places, or `full`, is no reason for 503: it does what it can, and whoever
+        mends it needs the relay for that.
+        """
+        store = await self._store_state()
         phase = self._phase()
         partitions = self._store.log.partitions
         return {
             "status": phase,
-            "store": "failed" if phase == "failed" else "damaged" if self._dispatcher.damage else "ok",
+            "store": store,
             "partitions_owned": partitions if phase == "ready" else 0,
             "partitions": partitions,
         }
@@ -103,6 +108,15 @@ class StatusQueries:
                 route_metrics(every, waiting),
             )
         )
+
+    async def _store_state(self) -> str:
+        try:
+            room = await self._store.has_room()
+        except StoreError:
+            room = True  # it is closing, or it has failed, which the phase says
+        if self._phase() == "failed":
+            return "failed"
+        return "damaged" if self._dispatcher.damage else "ok" if room else "full"
 
     async def _status(self, subscription: Subscription, heads: Mapping[int, int]) -> dict[str, Any]:
         id = subscription.id

@@ -27,6 +27,7 @@ from fairlead.stores.sqlite.opening import PARTITIONS, connect, prepare, unusabl
 from fairlead.stores.sqlite.queries import queries
 from fairlead.stores.sqlite.reader import Reader, ThreadReader, WriterReader
 from fairlead.stores.sqlite.rejects import SqliteRejects
+from fairlead.stores.sqlite.room import Room
 from fairlead.stores.sqlite.subscriptions import SqliteSubscriptions
 from fairlead.stores.sqlite.writer import Executor, Writer, WriterThread
 
@@ -68,8 +69,7 @@ class SqliteStore:
         self._writer = Writer(
             connection,
             executor or self._thread or _at_once,
-            free_bytes=free_bytes,
-            reserve_bytes=disk_reserve_bytes,
+            room=Room(free_bytes, disk_reserve_bytes),
             committed=self._committed,
             failed=self._failed,
         )
@@ -161,6 +161,9 @@ class SqliteStore:
 
     def time_commits(self, observe: Callable[[float], None]) -> None:
         self._writer.on_commit = observe
+
+    async def has_room(self) -> bool:
+        return await self._writer.has_room()
 
     async def check(self) -> list[str]:
         return await self._lists.run(sqlite_tools.damages)

@@ -22,6 +22,7 @@ from fairlead.errors import FairleadError, StoreError, StoreFailed
 from fairlead.stores.sqlite.jobs import Job, Transaction, deliver, refuse
 from fairlead.stores.sqlite.queries import queries
 from fairlead.stores.sqlite.refusals import again, busy, failed, full
+from fairlead.stores.sqlite.room import Room
 from fairlead.stores.sqlite.rows import Row
 
 T = TypeVar("T")
@@ -59,8 +60,7 @@ class Writer:
     Args:
         connection: in autocommit mode; nobody else writes with it.
         executor: runs a callable some time, in order, not inside the call.
-        free_bytes: what the disk has left.
-        reserve_bytes: what appends must leave of it.
+        room: what the disk has.
         committed: called after each commit with about how many bytes it wrote.
         failed: called once, on the executor's thread, when serving ends.
 
@@ -73,15 +73,13 @@ class Writer:
         connection: Connection,
         executor: Executor,
         *,
-        free_bytes: Callable[[], int],
-        reserve_bytes: int,
+        room: Room,
         committed: Callable[[int], None],
         failed: Callable[[StoreFailed], None],
     ) -> None:
         self._connection = connection
         self._executor = executor
-        self._free_bytes = free_bytes
-        self._reserve_bytes = reserve_bytes
+        self._room = room
         self.on_commit: Callable[[float], None] = _unheard
         self._committed = committed
         self._on_failed = failed
@@ -123,6 +121,10 @@ class Writer:
     def read(self, run: Callable[[Connection], T]) -> Awaitable[T]:
         """Run a job that only reads, where no other connection can. Raises as `write`."""
         return self._submit(Job(lambda transaction: run(transaction.connection), "read"))
+
+    async def has_room(self) -> bool:
+        """Whether events may be appended, and nothing else was without room. Raises as `write`."""
+        return await self.read(lambda _: self._room.left())
 
     def check_open(self) -> None:
         """Raise what has ended serving, if anything has."""
@@ -187,7 +189,7 @@ class Writer:
         return jobs
 
     def _carry_out(self, jobs: list[Job[Any]]) -> None:
-        if any(job.kind == "bulk" for job in jobs) and self._free_bytes() < self._reserve_bytes:
+        if any(job.kind == "bulk" for job in jobs) and not self._room.for_events():
             jobs = refuse(jobs, "bulk", full)
             # Empty the WAL, so that what goes on needs no more room than it has.
             self._committed(_BATCH_BYTES)
@@ -230,6 +232,7 @@ class Writer:
         self._heads = transaction.heads
         if writes:
             self._committed(sum(job.size_bytes for job in jobs))
+            self._room.stored(any(job.kind == "bulk" for job in jobs))
             self.on_commit(perf_counter() - began)
         return []
 
@@ -247,6 +250,7 @@ class Writer:
             return refuse(jobs, None, busy)
         if trouble == "full":
             appending = any(job.kind == "bulk" for job in jobs)
+            self._room.none_for(appending)
             return refuse(jobs, "bulk" if appending else None, full)
         if trouble == "statement" and not careful:
             return jobs
