@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import cast
 
 import pytest
@@ -164,6 +165,18 @@ def test_a_429_slows_the_whole_subscription() -> None:
         )
         later = [time for time in at if time > refused_at]
         assert min(later) >= refused_at + 30.0
+
+    play(scenario)
+
+
+def test_a_target_that_throttles_without_asking_for_a_wait_is_not_hammered() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribe()
+        scene.sink.answers["x"] += [Outcome("throttled", 503, retry_after_seconds=0.0)] * 8
+        await scene.publish("x")
+        await scene.until_settled()
+        pauses = [after - before for before, after in pairwise(scene.sink.at)]
+        assert [pause >= 2**n / 2 for n, pause in enumerate(pauses)] == [True] * 8
 
     play(scenario)
 

@@ -158,6 +158,33 @@ def test_throttling_is_obeyed_in_full_and_counts_as_no_attempt() -> None:
     assert (made.held["a"].attempt, made.held["a"].state) == (0, "held")
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_throttling_target_that_asks_for_no_wait_gets_the_schedules(status: int) -> None:
+    made = world("a", replace(LAZY, retry=replace(STEADY, max_attempts=1)))
+    pauses = []
+    for _ in range(7):
+        failed(made, outcome=Outcome("throttled", status, retry_after_seconds=0.0))
+        due = made.lanes.next_due(made.now)
+        assert due is not None
+        pauses.append(due - made.now)
+        made.now = due
+        made.turn_pages()
+    made.flush()
+    assert pauses == [10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]
+    assert (made.held["a"].attempt, made.held["a"].state) == (0, "held")
+
+
+def test_the_next_event_of_a_throttled_lane_begins_its_schedule_anew() -> None:
+    made = world("aa")
+    for _ in range(3):
+        failed(made, outcome=Outcome("throttled", 503, retry_after_seconds=0.0))
+        made.now = made.lanes.next_due(made.now) or 0.0
+        made.turn_pages()
+    made.answer(started(made))
+    failed(made, outcome=Outcome("throttled", 503, retry_after_seconds=0.0))
+    assert made.lanes.next_due(made.now) == made.now + 10.0
+
+
 def test_give_up_after_runs_on_while_throttled() -> None:
     made = world("a", replace(LAZY, retry=replace(STEADY, give_up_after_seconds=100.0)))
     for _ in range(3):
@@ -173,6 +200,12 @@ def test_a_429_slows_the_whole_subscription(status: int, slows: bool) -> None:
     made = world("a")
     verdict = made.answer(started(made), Outcome("throttled", status, retry_after_seconds=60.0))
     assert verdict.slow_down_until == (60.0 if slows else None)
+
+
+def test_a_429_that_asks_for_no_wait_slows_the_subscription_for_a_second() -> None:
+    made = world("a")
+    verdict = made.answer(started(made), Outcome("throttled", 429, retry_after_seconds=0.0))
+    assert verdict.slow_down_until == 1.0
 
 
 def test_what_the_library_says_has_failed_is_an_attempt_whatever_its_headers() -> None:

@@ -70,8 +70,21 @@ def test_without_limits_nothing_is_ever_exhausted(attempt: int, elapsed: float) 
 
 @given(st.floats(-1e9, 1e9))
 def test_what_a_target_asks_for_is_obeyed_in_full_up_to_the_limit(asked: float) -> None:
-    waited = RetryPolicy().throttled_seconds(asked)
+    waited = RetryPolicy().obeyed_seconds(asked)
     assert waited == (asked if 0 <= asked <= 86_400 else 0 if asked < 0 else 86_400)
+
+
+@given(POLICIES, st.floats(-1e9, 1e9), st.integers(0, 10**9), ROLLS)
+def test_a_throttled_lane_waits_for_what_was_asked_and_for_half_its_step_at_least(
+    policy: RetryPolicy, asked: float, hurried: int, roll: float
+) -> None:
+    waited = policy.throttled_seconds(asked, hurried, roll)
+    step = policy.step_seconds(hurried + 1)
+    assert waited >= max(policy.obeyed_seconds(asked), step / 2, policy.delay_seconds(hurried + 1, roll))
+    if policy.hurries(asked, hurried):
+        assert waited <= step
+    else:
+        assert waited == policy.obeyed_seconds(asked)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ class Held:
         complete_to: every event of the key up to here was read into the lane's queue; -1 for none.
         paging: a page of it was asked for and has not come yet.
         poked: an operator wants the head tried now; if that fails, state and schedule stay.
+        hurried: how often the target asked it to wait for less than its schedule; a restart forgets it.
         skip: this event is to be skipped as soon as that is on record; the lane waits for it.
     """
 
@@ -39,6 +40,7 @@ class Held:
     complete_to: int = -1
     paging: bool = False
     poked: bool = False
+    hurried: int = 0
     skip: Skip | None = None
 
     @property
@@ -99,7 +101,7 @@ class Holds:
     def advance(self, held: Held, head_pos: int) -> None:
         """The lane's head has moved on; its failures are forgotten."""
         held.head_pos = max(held.head_pos, head_pos)
-        held.attempt, held.last, held.last_at, held.poked = 0, None, None, False
+        held.attempt, held.hurried, held.last, held.last_at, held.poked = 0, 0, None, None, False
         held.state = "held"
         self.dirty.add(held.key)
         self._note_head(held)

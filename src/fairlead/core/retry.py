@@ -41,16 +41,20 @@ class RetryPolicy:
         if self.max_attempts is not None and self.max_attempts < 1:
             raise ValueError("max_attempts must be 1 or more")
 
+    def step_seconds(self, attempt: int) -> float:
+        """The longest wait after failed attempt number `attempt` (1, 2, …)."""
+        try:
+            return min(self.max_seconds, self.first_seconds * self.factor ** (attempt - 1))
+        except OverflowError:
+            return self.max_seconds
+
     def delay_seconds(self, attempt: int, roll: float) -> float:
         """How long to wait after failed attempt number `attempt` (1, 2, …).
 
         Args:
             roll: a random number in [0, 1); full jitter spreads the delay evenly over (0, the step].
         """
-        try:
-            step = min(self.max_seconds, self.first_seconds * self.factor ** (attempt - 1))
-        except OverflowError:
-            step = self.max_seconds
+        step = self.step_seconds(attempt)
         return step if self.jitter == "none" else step * (1.0 - roll)
 
     def exhausted(self, attempt: int, elapsed_seconds: float) -> bool:
@@ -59,6 +63,23 @@ class RetryPolicy:
             return True
         return self.give_up_after_seconds is not None and elapsed_seconds >= self.give_up_after_seconds
 
-    def throttled_seconds(self, asked_seconds: float) -> float:
-        """How long to wait when the target asked for `asked_seconds`: in full, up to the limit."""
+    def obeyed_seconds(self, asked_seconds: float) -> float:
+        """How much of a wait that the target asked for is obeyed: all of it, up to the limit."""
         return min(max(asked_seconds, 0.0), self.max_retry_after_seconds)
+
+    def throttled_seconds(self, asked_seconds: float, hurried: int, roll: float) -> float:
+        """How long a lane waits when the target is throttling and asked for `asked_seconds`.
+
+        That in full, up to the limit, and half of the schedule's step at least, whatever the jitter: a target
+        may ask for nothing, again and again, and is not to be hammered for it.
+
+        Args:
+            hurried: how often in a row it asked for less than the step; each makes it the next one.
+            roll: as in `delay_seconds`.
+        """
+        step = self.step_seconds(hurried + 1)
+        return max(self.obeyed_seconds(asked_seconds), (step + self.delay_seconds(hurried + 1, roll)) / 2)
+
+    def hurries(self, asked_seconds: float, hurried: int) -> bool:
+        """Whether a throttling target asks for less than the schedule's step; `hurried` as above."""
+        return self.obeyed_seconds(asked_seconds) < self.step_seconds(hurried + 1)

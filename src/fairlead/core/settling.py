@@ -19,6 +19,9 @@ from fairlead.core.outcome import Outcome
 from fairlead.core.queues import Queues, Run
 from fairlead.core.subscription import DeliveryOptions
 
+_LEAST_SLOW_DOWN_SECONDS = 1.0
+"""`Retry-After` counts in whole seconds: a 429 with 0, or a date just past, still says too many."""
+
 
 class Verdict(msgspec.Struct):
     """What a run's outcomes ask of the engine, beyond the lane itself.
@@ -27,7 +30,7 @@ class Verdict(msgspec.Struct):
         outcomes: what to put on record: of the run's first events, up to its first failure.
         delivered: how many of them were delivered, from the first on.
         stop: retries are used up and `on_exhausted` is `stop`. gone: 410. stale: our 409.
-        slow_down_until: 429 slows the whole subscription until then, monotonic seconds.
+        slow_down_until: 429 slows the whole subscription until then, which is not yet; monotonic seconds.
     """
 
     outcomes: Sequence[Outcome] = ()
@@ -210,8 +213,8 @@ class Settling:
             held.since = now
         held.last, held.last_at = outcome, now
         if outcome.kind == "throttled" and outcome.status == 429:
-            asked_seconds = self.options.retry.throttled_seconds(outcome.retry_after_seconds or 0.0)
-            verdict.slow_down_until = now + asked_seconds
+            asked_seconds = self.options.retry.obeyed_seconds(outcome.retry_after_seconds or 0.0)
+            verdict.slow_down_until = now + max(asked_seconds, _LEAST_SLOW_DOWN_SECONDS)
         if poked and (held.state == "parked" or held.ready_at > now):
             held.poked = False
             self._holds.put(held)
@@ -234,7 +237,9 @@ class Settling:
         retry = self.options.retry
         held.state = "held"
         if outcome.kind == "throttled":
-            held.ready_at = now + retry.throttled_seconds(outcome.retry_after_seconds or 0.0)
+            asked_seconds = outcome.retry_after_seconds or 0.0
+            held.ready_at = now + retry.throttled_seconds(asked_seconds, held.hurried, roll)
+            held.hurried += retry.hurries(asked_seconds, held.hurried)
             if retry.exhausted(0, now - held.since):
                 self._exhaust(held, entry, outcome, verdict, now=now, wall=wall)
             return
@@ -244,7 +249,7 @@ class Settling:
         held.attempt += 1
         held.ready_at = now + retry.delay_seconds(held.attempt, roll)
         if outcome.failed and outcome.retry_after_seconds is not None:
-            held.ready_at = max(held.ready_at, now + retry.throttled_seconds(outcome.retry_after_seconds))
+            held.ready_at = max(held.ready_at, now + retry.obeyed_seconds(outcome.retry_after_seconds))
         if outcome.kind == "rejected" or retry.exhausted(held.attempt, now - held.since):
             self._exhaust(held, entry, outcome, verdict, now=now, wall=wall)
 
@@ -255,7 +260,7 @@ class Settling:
             held.state = "parked"
         elif self.options.on_exhausted == "stop":
             verdict.stop = outcome
-            held.attempt, held.ready_at, held.since, held.last = 0, now, now, None
+            held.attempt, held.hurried, held.ready_at, held.since, held.last = 0, 0, now, now, None
         else:
             event = entry.event
             self.hurry = True
