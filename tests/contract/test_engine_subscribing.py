@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from math import inf
 
 import pytest
 
+from fairlead.core.durations import format_time
 from fairlead.core.subscription import DeliveryOptions, Matching, Secrets, Subscription, Target
 from fairlead.engine.commands.handshakes import REFUSED
+from fairlead.engine.commands.secrets import MOST_PREDECESSORS
 from fairlead.errors import (
     Forbidden,
     ForbiddenSink,
@@ -19,6 +22,7 @@ from fairlead.errors import (
     NotFound,
     RevisionMismatch,
     SubscriptionExists,
+    WrongState,
 )
 from tests.contract.engine_scene import ANYONE, NOW, Scene, play, principal, subscription
 
@@ -251,6 +255,55 @@ def test_after_a_rotation_both_secrets_sign_until_the_overlap_ends() -> None:
         assert after.in_force(NOW) == (rotation.secret, before)
         assert rotation.previous_until == NOW + DAY
         assert after.in_force(NOW + DAY) == (rotation.secret,)
+
+    play(scenario)
+
+
+def test_rotations_within_the_overlap_keep_every_promise_of_the_ones_before() -> None:
+    async def scenario(scene: Scene) -> None:
+        first = (await scene.subscribed()).secrets.current
+        second = await scene.subscribing.rotate_secret(ANYONE, "console")
+        scene.clock.at += 60
+        third = await scene.subscribing.rotate_secret(ANYONE, "console")  # its answer was lost, say
+        fourth = await scene.subscribing.rotate_secret(ANYONE, "console", first)
+        after = (await scene.subscribing.get(ANYONE, "console")).secrets
+        assert after.in_force(NOW + 60) == (first, third.secret, second.secret)
+        assert (third.previous_until, fourth.previous_until) == (NOW + 60 + DAY, NOW + 60 + DAY)
+
+    play(scenario)
+
+
+def test_each_predecessor_signs_until_its_own_time() -> None:
+    async def scenario(scene: Scene) -> None:
+        first = (await scene.subscribed()).secrets.current
+        second = await scene.subscribing.rotate_secret(ANYONE, "console")
+        scene.clock.at += 60
+        third = await scene.subscribing.rotate_secret(ANYONE, "console")
+        after = (await scene.subscribing.get(ANYONE, "console")).secrets
+        assert after.in_force(NOW + 60) == (third.secret, second.secret, first)
+        assert after.in_force_until(NOW + 60) == NOW + DAY
+        assert after.in_force(NOW + DAY) == (third.secret, second.secret)
+        assert after.in_force_until(NOW + DAY) == NOW + DAY + 60
+        assert after.in_force(NOW + DAY + 60) == (third.secret,)
+        assert after.in_force_until(NOW + DAY + 60) == inf
+
+    play(scenario)
+
+
+def test_more_secrets_than_receivers_take_are_refused_until_one_has_ended() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribed()
+        for _ in range(MOST_PREDECESSORS):
+            await scene.subscribing.rotate_secret(ANYONE, "console")
+            scene.clock.at += 1
+        before = await _get(scene)
+        with pytest.raises(WrongState) as caught:
+            await scene.subscribing.rotate_secret(ANYONE, "console")
+        assert caught.value.members == {"until": format_time(NOW + DAY)}
+        assert await _get(scene) == before
+        assert (await scene.subscribing.rotate_secret(ANYONE, "console", before.secrets.current)).secret
+        scene.clock.at = NOW + DAY
+        await scene.subscribing.rotate_secret(ANYONE, "console")
 
     play(scenario)
 

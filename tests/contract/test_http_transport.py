@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 from fairlead.core.answer import AnswerDocument, Stale
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.outcome import Outcome
-from fairlead.core.subscription import BatchOptions, Secrets, Target
+from fairlead.core.subscription import BatchOptions, Predecessor, Secrets, Target
 from fairlead.drivers.http_client import HttpClient
 from fairlead.drivers.resolver import Resolver
 from fairlead.errors import ForbiddenSink
@@ -29,6 +29,7 @@ Build = Callable[[str], Delivery]
 Got = tuple[dict[str, str], bytes]
 
 OLDER = "whsec_" + b64encode(b"b" * 32).decode()
+OLDEST = "whsec_" + b64encode(b"c" * 32).decode()
 
 
 def sender(clock: SetClock | None = None, origin: str | None = None, **policy: Any) -> HttpSender:
@@ -127,7 +128,7 @@ def test_the_signature_is_what_standard_webhooks_verifies() -> None:
 
 def test_both_secrets_sign_until_the_older_one_goes_out_of_force() -> None:
     clock = SetClock()
-    rotated = Secrets(SECRET, OLDER, clock.wall + 60)
+    rotated = Secrets(SECRET, (Predecessor(OLDER, clock.wall + 60),))
 
     async def main() -> None:
         one = sender(clock)
@@ -143,6 +144,25 @@ def test_both_secrets_sign_until_the_older_one_goes_out_of_force() -> None:
         for secret in (SECRET, OLDER):
             Webhook(secret).verify(first[1], first[0])
         assert len(second[0]["webhook-signature"].split()) == 1
+
+    run(main())
+
+
+def test_of_several_older_secrets_each_signs_until_its_own_time() -> None:
+    clock = SetClock()
+    older = (Predecessor(OLDER, clock.wall + 60), Predecessor(OLDEST, clock.wall + 30))
+
+    async def main() -> None:
+        one = sender(clock)
+        async with peer(answering(NO_CONTENT)) as server:
+            target = Target(server.url())
+            to = subscription(target, Secrets(SECRET, older))
+            for _ in range(3):
+                await one.send(delivery(target, parcel(), to=to))
+                clock.wall += 30
+            signed = [headers_of(head)["webhook-signature"].split() for head, _ in server.requests]
+        await one.close()
+        assert [len(signatures) for signatures in signed] == [3, 2, 1]
 
     run(main())
 

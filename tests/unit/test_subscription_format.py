@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.core.durations import format_duration, format_size, format_time
-from fairlead.core.subscription import DeliveryOptions, Secrets, Start, Subscription
+from fairlead.core.subscription import DeliveryOptions, Predecessor, Secrets, Start, Subscription
 from fairlead.core.subscription_config import check_defaults
 from fairlead.core.subscription_format import (
     from_record,
@@ -142,7 +142,7 @@ def test_what_is_shown_can_be_put_back_and_changes_nothing(document: dict[str, A
 def test_a_record_keeps_everything(document: dict[str, Any]) -> None:
     subscription = replace(
         read(document),
-        secrets=Secrets(SECRET, OTHER_SECRET, NOW + 0.123456, SECRET),
+        secrets=Secrets(SECRET, (Predecessor(OTHER_SECRET, NOW + 0.123456),), SECRET),
         reason="x",
         generation=2**45,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal
 
 from fairlead.core.retry import RetryPolicy
@@ -69,19 +70,28 @@ class DeliveryOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Predecessor:
+    """A signing secret that was rotated away: it signs too until then (Unix seconds)."""
+
+    secret: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Secrets:
-    """The signing secrets: `whsec_…` or `whsk_…`; the previous one signs too until `previous_until`."""
+    """The signing secrets, `whsec_…` or `whsk_…`; predecessors, newest first, sign each until its time."""
 
     current: str
-    previous: str | None = None
-    previous_until: float | None = None
+    predecessors: tuple[Predecessor, ...] = ()
     answer: str | None = None
 
     def in_force(self, now: float) -> tuple[str, ...]:
         """The secrets that sign at `now` (Unix seconds), newest first."""
-        if self.previous is None or self.previous_until is None or now >= self.previous_until:
-            return (self.current,)
-        return (self.current, self.previous)
+        return (self.current, *(one.secret for one in self.predecessors if now < one.until))
+
+    def in_force_until(self, now: float) -> float:
+        """When the next of those goes out of force; infinity where none does."""
+        return min((one.until for one in self.predecessors if now < one.until), default=inf)
 
 
 @dataclass(frozen=True, slots=True)

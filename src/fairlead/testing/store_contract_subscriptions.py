@@ -9,7 +9,7 @@ from fairlead.core.channel import ChannelFlush, ChannelId, FilterRevision, Progr
 from fairlead.core.log import PAGE_BYTES
 from fairlead.core.policy import Grant
 from fairlead.core.retry import RetryPolicy
-from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching, Secrets, Target
+from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching, Predecessor, Secrets, Target
 from fairlead.errors import FairleadError, Fenced, NotFound, RevisionMismatch, StoreError, SubscriptionExists
 from fairlead.ports import ApiKey, Reject, Store
 from fairlead.testing.store_examples import NOW, NOW_MS, Lane, StoreMaker, event, on_store, run, subscription
@@ -40,7 +40,7 @@ EVERYTHING = subscription(
         receiver="library",
         settles="applied",
     ),
-    secrets=Secrets("whsk_a", "whsec_b", NOW + 0.125, "whsec_c"),
+    secrets=Secrets("whsk_a", (Predecessor("whsec_b", NOW + 0.125),), "whsec_c"),
 )
 
 

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 from fairlead.core.answer import MOST_ANSWER_BYTES
@@ -160,9 +159,8 @@ class AmqpLink:
         subscription = delivery.subscription
         if self._signing is None or self._signing[0] is not subscription or now >= self._signing[1]:
             secrets = subscription.secrets
-            in_force = secrets.in_force(now)
-            until = inf if len(in_force) == 1 else secrets.previous_until or inf
-            self._signing = (subscription, until, Signer(in_force))
+            signer = Signer(secrets.in_force(now))
+            self._signing = (subscription, secrets.in_force_until(now), signer)
         return self._signing[2]
 
     def _published(self, done: Callable[[Published], None], result: Result) -> None:

@@ -6,7 +6,6 @@ What stays the same from one delivery to the next is prepared once per subscript
 
 from __future__ import annotations
 
-import math
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,11 +66,9 @@ def plan_for(subscription: Subscription, target: Target, *, origin: str | None, 
         ValueError: the sink, method or a header cannot be sent, or a secret cannot sign.
     """
     secrets = subscription.secrets
-    in_force = secrets.in_force(now)
-    expires_at = math.inf if len(in_force) == 1 else secrets.previous_until or math.inf
     headers = tuple(_fixed_headers(target, origin))
     route = route_to(target.sink, method=target.method, headers=headers)
-    return Plan(subscription, target, route, Signer(in_force), expires_at)
+    return Plan(subscription, target, route, Signer(secrets.in_force(now)), secrets.in_force_until(now))
 
 
 def _fixed_headers(target: Target, origin: str | None) -> Iterator[tuple[str, str]]:

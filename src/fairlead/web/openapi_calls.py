@@ -93,7 +93,7 @@ CALLS: tuple[Call, ...] = (
     Call(
         "PUT", SUB, "Make a subscription under an id, or replace it whole",
         {200: ref("Subscription"), 201: ref("Subscription"), 202: ref("Subscription")},
-        (*BODY, *PLANNED, e.InvalidHeader, e.SubscriptionExists, e.RevisionMismatch),
+        (*BODY, *PLANNED, e.InvalidHeader, e.SubscriptionExists, e.RevisionMismatch, e.WrongState),
         takes=ref("SubscriptionRequest"), headers={**MATCH, **ABSENT}, example=SUBSCRIPTION,
     ),
     Call("DELETE", SUB, "Delete a subscription", {204: None}, (e.NotFound, *STORE)),
@@ -107,7 +107,7 @@ CALLS: tuple[Call, ...] = (
     ),
     Call(
         "POST", f"{SUB}/secret", "Sign with a new secret; both sign for a while", {200: ref("Secret")},
-        (*REQUEST, e.NotFound, e.RevisionMismatch, *STORE),
+        (*REQUEST, e.NotFound, e.RevisionMismatch, e.WrongState, *STORE),
         takes=closed("", secret=or_null(TEXT)), optional_body=True, example={"secret": None},
     ),
     Call(

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from fairlead.core.durations import format_time
 from fairlead.core.signature import new_secret, new_signing_key
-from fairlead.core.subscription import DeliveryOptions, Secrets, Signature
+from fairlead.core.subscription import DeliveryOptions, Predecessor, Secrets, Signature
 from fairlead.core.subscription_config import secret_fault
-from fairlead.errors import Fault, InvalidRequest
+from fairlead.errors import Fault, InvalidRequest, WrongState
 
 SECRET_BYTES = 32
+MOST_PREDECESSORS = 16
 
 
 def complete(
@@ -35,10 +37,25 @@ def complete(
 def succeed(
     secrets: Secrets, successor: str, *, now: float, overlap_seconds: float, answer: str | None = None
 ) -> Secrets:
-    """The secrets after a rotation at `now`: the one before signs too for `overlap_seconds`."""
+    """The secrets after a rotation at `now`: the one before signs too for `overlap_seconds`.
+
+    Earlier ones sign on until the time that was promised for them: a receiver may have got none of their
+    successors yet, because the answer that showed it was lost, say.
+
+    Raises:
+        WrongState: so many sign already that one more would make the signatures too long for receivers.
+    """
     if successor == secrets.current:
         return secrets
-    return Secrets(successor, secrets.current, now + overlap_seconds, answer)
+    before = Predecessor(secrets.current, now + overlap_seconds)
+    earlier = [one for one in secrets.predecessors if now < one.until and one.secret != successor]
+    if len(earlier) >= MOST_PREDECESSORS:
+        until = format_time(min(one.until for one in earlier))
+        raise WrongState(
+            f"{MOST_PREDECESSORS} earlier secrets still sign, one of them until {until}: rotate again then",
+            members={"until": until},
+        )
+    return Secrets(successor, (before, *earlier), answer)
 
 
 def signed_as(options: DeliveryOptions, secret: str) -> DeliveryOptions:

@@ -106,6 +106,7 @@ class Subscribing:
             SubscriptionExists: taken, and not to be replaced. RevisionMismatch: not `if_match`, or somebody
             changed it meanwhile. InvalidSubscription: `receiver` or `settles` differs (needs a replay).
             ForbiddenSink, HandshakeRefused: a target may not be called, or did not consent.
+            WrongState: another secret, and too many earlier ones still sign; see `secrets.succeed`.
         """
         require(principal, "subscribe", subscription=subscription.id)
         require_coverage(principal, subscription)
@@ -165,6 +166,7 @@ class Subscribing:
 
         Raises:
             InvalidRequest: `secret` is not one. NotFound. RevisionMismatch: changed meanwhile; try again.
+            WrongState: too many earlier ones still sign; see `secrets.succeed`.
         """
         require(principal, "subscribe", subscription=id)
         if secret is not None:
@@ -183,7 +185,7 @@ class Subscribing:
         )
         await self._dispatcher.adopt(stored)
         _log.info("secret rotated", extra={"subscription": id, "by": principal.name})
-        until = secrets.previous_until or self._clock.now()
+        until = secrets.predecessors[0].until if secrets.predecessors else self._clock.now()
         return Rotation(secrets.current, until, secrets.answer if "answer_secret" in shown else None)
 
     # -- how -------------------------------------------------------------------------------------------
