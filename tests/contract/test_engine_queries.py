@@ -16,10 +16,16 @@ from fairlead.core.log import EventQuery
 from fairlead.core.outcome import DELIVERED
 from fairlead.core.subscription import Matching, Target
 from fairlead.engine.commands.replaying import ReplayRequest
+from fairlead.engine.settings import DAY_SECONDS, EngineSettings, Retention
 from fairlead.errors import Forbidden, InvalidQuery, NotFound
 from tests.contract.engine_scene import ANYONE, NOW, REFUSED, Scene, event, lane, play, principal
 
 MINE = ("/heat",)
+AGED = EngineSettings(retention=Retention(max_age_seconds=DAY_SECONDS))
+
+
+def never() -> bool:
+    return False
 
 
 def _ids(items: list[dict[str, Any]]) -> list[str]:
@@ -413,6 +419,45 @@ def test_lag_is_zero_exactly_when_nothing_is_left_to_deliver() -> None:
     play(scenario)
 
 
+def test_what_retention_has_deleted_is_no_lag_of_a_paused_subscription() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribed()
+        await scene.subscribing.pause(ANYONE, "console")
+        await scene.publish(event(1), event(2), event(3))
+        channel = scene.channel("k1")
+        scene.see(await scene.state(channel))
+        scene.clock.at += DAY_SECONDS + 1
+        await scene.publish(event(4))
+        assert (await _status(scene))["lag_events"] == 4
+        assert await scene.expiry.expire(never) == 3
+        status = await _status(scene)
+        assert (status["lag_events"], status["lag_seconds"], status["skipped_events"]) == (1, 0.0, 3)
+        scene.clock.at += DAY_SECONDS + 1
+        assert await scene.expiry.expire(never) == 1
+        status = await _status(scene)
+        assert (status["lag_events"], status["lag_seconds"], status["skipped_events"]) == (0, 0.0, 4)
+
+    play(scenario, AGED)
+
+
+def test_a_held_lane_of_which_retention_has_left_nothing_is_no_lag() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.publish(event(1), event(2))
+        await scene.subscribed()
+        await scene.settle_all()
+        channel = scene.channel("k1")
+        state = await scene.settle(channel, holds=(scene.hold(1),))
+        await scene.subscribing.pause(ANYONE, "console")
+        scene.see(state, holds=1)
+        assert (await _status(scene))["lag_events"] == 2
+        scene.clock.at += DAY_SECONDS + 1
+        assert await scene.expiry.expire(never) == 2
+        status = await _status(scene)
+        assert (status["lag_events"], status["lag_seconds"]) == (0, 0.0)
+
+    play(scenario, AGED)
+
+
 def test_a_status_has_every_member_of_the_interface() -> None:
     async def scenario(scene: Scene) -> None:
         made = await scene.subscribed()
@@ -457,15 +502,15 @@ def test_answers_over_http_are_told_to_be_unauthenticated() -> None:
 def test_metrics_have_the_names_of_the_interface() -> None:
     async def scenario(scene: Scene) -> None:
         await scene.subscribed()
-        await scene.settle(scene.channel("k1"), holds=(scene.hold(1),))
-        scene.see(await scene.state(scene.channel("k1")), holds=1)
         await scene.publish(event(1))
+        await scene.settle(scene.channel("k1"), Progress(1, 1), holds=(scene.hold(1),))
+        scene.see(await scene.state(scene.channel("k1")), holds=1)
         text = await scene.queries.metrics_text(ANYONE)
         partition = scene.channel("k1").partition
         for line in (
             "fairlead_events_accepted_total 1",
             "fairlead_events_duplicates_total 0",
-            'fairlead_lag_events{subscription="console"} 2',
+            'fairlead_lag_events{subscription="console"} 1',
             "fairlead_lag_seconds 60.0",
             'fairlead_lanes{subscription="console",state="held"} 1',
             'fairlead_lanes{subscription="console",state="parked"} 0',

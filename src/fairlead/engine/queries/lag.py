@@ -3,7 +3,8 @@
 
 `lag_events` is the sum of what its channels have not read yet, what they have read and not settled, and what
 waits in held, parked and slow lanes, the latter counted up to 100,000: it is 0 exactly when nothing is left
-to deliver. What was not read yet, or waits in a lane, counts whether or not the filter passes it.
+to deliver. What was not read yet, or waits in a lane, counts whether or not the filter passes it; what
+retention has deleted does not count.
 
 `lag_seconds` is the age of the oldest of these; of held lanes the first hundred are looked at, by when their
 head failed first.
@@ -47,30 +48,33 @@ async def lag_of(
     subscription: str,
     views: Collection[Seen],
     *,
-    heads: Mapping[int, int],
+    kept: Mapping[int, range],
     now: float,
 ) -> Lag:
     """The lag of one subscription.
 
     Args:
         views: its channels as the dispatcher sees them.
-        heads: of the log.
+        kept: of each partition, the positions from the oldest kept to the last.
         now: Unix seconds.
     """
     events = 0
     oldest = now
     for view in views:
         partition = view.channel.partition
-        unread = max(heads[partition] - view.scan_pos, 0)
+        unread = len(range(max(view.scan_pos + 1, kept[partition].start), kept[partition].stop))
         events += unread + len(view.open_positions)
         if view.open_positions or unread:
             first = min(view.open_positions, default=view.scan_pos + 1)
             oldest = min(oldest, await _accepted_at(store, partition, first, now))
     held = sum(view.holds for view in views)
-    if held:  # a hold that is not stored yet has its head at least
-        events += max(held, await store.channels.count_waiting(subscription, _MOST_WAITING))
-        rows = await store.channels.holds(subscription, None, None, _LANES_SEEN)
-        oldest = min([oldest, *(row.hold.since for row in rows)])
+    if held:
+        stored = sum((await store.channels.count_holds(subscription)).values())
+        waiting = await store.channels.count_waiting(subscription, _MOST_WAITING)
+        events += waiting + max(held - stored, 0)  # a hold that is not stored yet has its head at least
+        if waiting:
+            rows = await store.channels.holds(subscription, None, None, _LANES_SEEN)
+            oldest = min([oldest, *(row.hold.since for row in rows)])
     return Lag(events, max(now - oldest, 0.0))
 
 

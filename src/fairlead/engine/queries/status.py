@@ -46,12 +46,12 @@ class StatusQueries:
 
     async def status(self, subscription: Subscription) -> dict[str, Any]:
         """The `status` of one subscription; see `fairlead.engine.queries.lag` for what lag counts."""
-        return await self._status(subscription, await self._store.log.heads())
+        return await self._status(subscription, await self._kept())
 
     async def statuses(self, subscriptions: Sequence[Subscription]) -> list[dict[str, Any]]:
         """The `status` of each."""
-        heads = await self._store.log.heads()
-        return [await self._status(subscription, heads) for subscription in subscriptions]
+        kept = await self._kept()
+        return [await self._status(subscription, kept) for subscription in subscriptions]
 
     async def readiness(self) -> dict[str, Any]:
         """`status` is `ready` (200), or why not (503).
@@ -77,14 +77,14 @@ class StatusQueries:
         """
         if not principal.may("read"):
             raise Forbidden(f"{principal.name!r} may not read metrics; it needs a grant to `read`")
-        heads = await self._store.log.heads()
+        kept = await self._kept()
         seen = [one for one in await self._store.subscriptions.all() if may_see(principal, one.id)]
         lags, lanes, targets, waiting = [], [], [], []
         every: list[ChannelView] = []
         for subscription in seen:
             counts = await self._store.channels.count_holds(subscription.id)
             label = {"subscription": subscription.id}
-            lags.append((label, await self._lag(subscription, heads)))
+            lags.append((label, await self._lag(subscription, kept)))
             lanes += [({**label, "state": state}, counts.get(state, 0)) for state in ("held", "parked")]
             views = self._dispatcher.views(subscription.id)
             every += views
@@ -118,11 +118,11 @@ class StatusQueries:
             return "failed"
         return "damaged" if self._dispatcher.damage else "ok" if room else "full"
 
-    async def _status(self, subscription: Subscription, heads: Mapping[int, int]) -> dict[str, Any]:
+    async def _status(self, subscription: Subscription, kept: Mapping[int, range]) -> dict[str, Any]:
         id = subscription.id
         views = self._dispatcher.views(id)
         counts = await self._store.channels.count_holds(id)
-        lag = await self._lag(subscription, heads)
+        lag = await self._lag(subscription, kept)
         targets = Counter(str(view.fence.target) for view in views)
         secret = subscription.secrets.current
         status: dict[str, Any] = {
@@ -152,9 +152,14 @@ class StatusQueries:
             status["damage"] = [{"partition": one.partition, "detail": damage[one]} for one in broken]
         return status
 
-    async def _lag(self, subscription: Subscription, heads: Mapping[int, int]) -> Lag:
+    async def _kept(self) -> dict[int, range]:
+        heads = await self._store.log.heads()
+        oldest = await self._store.log.oldest()
+        return {partition: range(oldest[partition], head + 1) for partition, head in heads.items()}
+
+    async def _lag(self, subscription: Subscription, kept: Mapping[int, range]) -> Lag:
         views = self._dispatcher.views(subscription.id)
-        return await lag_of(self._store, subscription.id, views, heads=heads, now=self._clock.now())
+        return await lag_of(self._store, subscription.id, views, kept=kept, now=self._clock.now())
 
     async def _last_error(self, id: str) -> dict[str, Any] | None:
         last = await self._store.attempts.last_error(id)
