@@ -132,7 +132,14 @@ def test_409_is_stale_only_with_our_problem_type(options: DeliveryOptions) -> No
 def test_425_is_chain_only_with_our_problem_type() -> None:
     for options in (PLAIN, LIBRARY):
         assert one(Reply(425, answer("chain", 38)), options).kind == "chain"
-        for body in (b"", b"{}", b'{"type":"about:blank"}'):
+        for body in (
+            b"",
+            b"{}",
+            b'{"type":"about:blank"}',
+            b'{"type":"urn:fairlead:problem:chain"}',
+            b'{"type":"urn:fairlead:problem:chain","title":"An earlier event is missing","status":425}',
+            answer("failed", 38, type="urn:fairlead:problem:chain"),
+        ):
             assert one(Reply(425, body), options).kind == "unavailable"
     assert one(Reply(425, answer("chain", 38)), LIBRARY).applied == 38
 

@@ -156,6 +156,18 @@ def parse_stale(body: bytes) -> Stale:
     return stale
 
 
+def parse_chain(body: bytes) -> AnswerDocument:
+    """Read the 425 of a receiver: our problem type and the members of the answer, or it is another's.
+
+    Raises:
+        InvalidRequest: it is another document.
+    """
+    answer = parse_answer(body)
+    if answer.type != CHAIN_URN or answer.result != "chain":
+        raise InvalidRequest("not a chain problem")
+    return answer
+
+
 def parse_results(body: bytes) -> list[Result]:
     """Read the body of a 207, of the library or of anybody else who answers per event.
 

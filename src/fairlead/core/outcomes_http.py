@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -16,7 +17,14 @@ from typing import Protocol
 
 import msgspec
 
-from fairlead.core.answer import CHAIN_URN, AnswerDocument, Result, parse_answer, parse_results, parse_stale
+from fairlead.core.answer import (
+    AnswerDocument,
+    Result,
+    parse_answer,
+    parse_chain,
+    parse_results,
+    parse_stale,
+)
 from fairlead.core.channel import Fence
 from fairlead.core.outcome import Outcome
 from fairlead.core.outcomes_answer import clean, outcome_of_answer
@@ -118,16 +126,14 @@ def _judge_one(reply: Reply, item: Item, fence: Fence, options: DeliveryOptions)
 def _without_answer(reply: Reply, options: DeliveryOptions) -> Outcome:
     """Any answer but a 2xx, of whoever gave it."""
     status = reply.status
-    if status == 409:
-        try:
+    with suppress(InvalidRequest):  # another's 409 or 425 is an attempt that failed, as any other
+        if status == 409:
             stale = parse_stale(reply.body)
-        except InvalidRequest:
-            pass
-        else:
             detail = f"the receiver has seen generation {stale.generation}, epoch {stale.epoch}"
             return Outcome("stale", status, detail, generation=stale.generation, epoch=stale.epoch)
-    if status == 425 and _problem(reply.body).type == CHAIN_URN:
-        return Outcome("chain", status, "an earlier event of the resource is missing there")
+        if status == 425:
+            parse_chain(reply.body)
+            return Outcome("chain", status, "an earlier event of the resource is missing there")
     if status in _THROTTLING and reply.retry_after_seconds is not None:
         detail = f"{_said(reply)}; asked to wait {reply.retry_after_seconds:.0f} s"
         return Outcome("throttled", status, detail, retry_after_seconds=reply.retry_after_seconds)
