@@ -182,10 +182,18 @@ def test_a_call_on_lanes_that_says_too_little_or_too_much_is_400(
 def test_lanes_that_are_not_there_are_404(tmp_path: Path) -> None:
     async def scene() -> None:
         async with failing(tmp_path, HELD, keys=0) as (api, _):
-            for verb in ("retry", "release"):
-                problem = (await api.post(f"{AT}/lanes/{verb}", {"key": "/x"})).problem(404, "not-found")
+            for verb, body in (
+                ("retry", {"key": "/x"}),
+                ("release", {"key": "/x"}),
+                ("skip", {"key": "/x", "position": 1}),
+                ("retry", {"keys": ["/x"]}),
+                ("release", {"keys": ["/x"]}),
+            ):
+                problem = (await api.post(f"{AT}/lanes/{verb}", body)).problem(404, "not-found")
                 assert "/x" in problem["detail"]
-            (await api.post(f"{AT}/lanes/skip", {"key": "/x", "position": 1})).problem(404, "not-found")
+                assert [one["pointer"] for one in problem["errors"]] == [
+                    "/keys" if "keys" in body else "/key"
+                ]
             for path in ("lanes", "skips", "attempts", "channels"):
                 (await api.get(f"/subscriptions/none/{path}")).problem(404, "not-found")
             assert (await api.post(f"{AT}/lanes/release", {"state": "parked"})).json == {"affected": 0}

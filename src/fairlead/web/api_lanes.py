@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 from fairlead.core.durations import parse_time
 from fairlead.core.members import Members
@@ -88,15 +88,13 @@ class LanesApi:
 
     async def retry(self, request: Request) -> Response:
         """Try heads now."""
-        keys, state = await _lanes_named(request)
-        id = request.params["id"]
-        return _affected(await self._operating.retry(request.principal, id, keys=keys, state=state))
+        named = await _lanes_named(request)
+        return _affected(await self._operating.retry(request.principal, request.params["id"], **named))
 
     async def release(self, request: Request) -> Response:
         """Give lanes a new schedule."""
-        keys, state = await _lanes_named(request)
-        id = request.params["id"]
-        return _affected(await self._operating.release(request.principal, id, keys=keys, state=state))
+        named = await _lanes_named(request)
+        return _affected(await self._operating.release(request.principal, request.params["id"], **named))
 
     async def skip(self, request: Request) -> Response:
         """Drop the head of a lane, on record."""
@@ -124,23 +122,28 @@ class LanesApi:
         return json_response(replayed.document(), 202)
 
 
-async def _lanes_named(request: Request) -> tuple[list[str] | None, LaneState | None]:
+class LanesNamed(TypedDict):
+    key: str | None
+    keys: list[str] | None
+    state: LaneState | None
+
+
+async def _lanes_named(request: Request) -> LanesNamed:
     """The body of `retry` and `release`: exactly one of `key`, `keys` and `state`."""
     request.query()
     body = await request.members(("key", "keys", "state"))
     given = [name for name in ("key", "keys", "state") if name in body]
     if len(given) != 1 and not body.faults:
         body.whole("must have exactly one of key, keys and state", 'send {"key":"…"} or {"state":"parked"}')
+    key = _any_text(body, "key") if "key" in body else None
     keys: list[str] | None = None
-    if "key" in body:
-        keys = [_any_text(body, "key") or ""]
-    elif "keys" in body:
+    if "keys" in body:
         keys = [key for key in body.array("keys") if isinstance(key, str)]
         if len(keys) != len(body.array("keys")) or not 1 <= len(keys) <= MOST_KEYS:
             body.fault("keys", f"must be 1 to {MOST_KEYS} strings")
     state = body.one_of("state", LANE_STATES)
     body.check()
-    return keys, state
+    return {"key": key, "keys": keys, "state": state}
 
 
 def _replay(body: Body) -> ReplayRequest:

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 class Operating:
     """What operators do. Every call needs a grant to `operate` and raises Forbidden without one.
 
-    Lanes are named by `keys` (then each must be held or parked), or all in a `state`.
+    Lanes are named by `key` or `keys` (then each must be held or parked), or all in a `state`.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Operating:
         principal: Principal,
         id: str,
         *,
+        key: str | None = None,
         keys: Sequence[str] | None = None,
         state: LaneState | None = None,
     ) -> int:
@@ -77,16 +78,17 @@ class Operating:
 
         Raises:
             NotFound: no such subscription, or a named key has no held or parked lane.
-            WrongState: the subscription is not active. InvalidRequest: neither `keys` nor `state`, or both.
+            WrongState: the subscription is not active.
+            InvalidRequest: not exactly one of `key`, `keys` and `state`.
         """
         require(principal, "operate", subscription=id)
         subscription = await self._find(id)
-        await self._lanes(id, keys, state)
+        await self._lanes(id, key, keys, state)
         if subscription.state != "active":
             raise WrongState(
                 f"subscription {id!r} is {subscription.state} and tries nothing; resume it first"
             )
-        affected = self._dispatcher.retry(id, keys, state)
+        affected = self._dispatcher.retry(id, keys if key is None else [key], state)
         self._note("lanes retried", id, principal, affected)
         return affected
 
@@ -95,13 +97,14 @@ class Operating:
         principal: Principal,
         id: str,
         *,
+        key: str | None = None,
         keys: Sequence[str] | None = None,
         state: LaneState | None = None,
     ) -> int:
         """Give lanes a new schedule from attempt 0, now. How many lanes. Raises as `retry` but WrongState."""
         require(principal, "operate", subscription=id)
         await self._find(id)
-        lanes = await self._lanes(id, keys, state)
+        lanes = await self._lanes(id, key, keys, state)
         now = self._clock.now()
         affected = 0
         for channel, named in lanes.items():
@@ -131,7 +134,7 @@ class Operating:
         state = await self._state(channel)
         hold = _held(state).get(key)
         if hold is None:
-            raise _no_lane(id, [key])
+            raise _no_lane(id, [key], "/key")
         head = await self._head(subscription, state, hold)
         if head is None or head.position != position:
             raise _not_head(key, position, head)
@@ -153,14 +156,19 @@ class Operating:
     # -- how -------------------------------------------------------------------------------------------
 
     async def _lanes(
-        self, id: str, keys: Sequence[str] | None, state: LaneState | None
+        self, id: str, key: str | None, keys: Sequence[str] | None, state: LaneState | None
     ) -> dict[ChannelId, list[str] | None]:
         """The channels to touch, with the keys in each, or None for all in `state`."""
-        if (keys is None) == (state is None):
+        if [key, keys, state].count(None) != 2:
             raise InvalidRequest(
                 "name the lanes by exactly one of `key`, `keys` and `state`",
-                faults=[Fault(detail="names lanes by neither keys nor state, or by both", pointer="")],
+                faults=[
+                    Fault(detail="names lanes by none of key, keys and state, or by several", pointer="")
+                ],
             )
+        pointer = "/keys"
+        if key is not None:
+            keys, pointer = [key], "/key"
         if keys is None:
             return {ChannelId(id, partition): None for partition in range(self._store.log.partitions)}
         by_channel: dict[ChannelId, list[str] | None] = {}
@@ -169,7 +177,7 @@ class Operating:
             held = _held(await self._state(channel))
             missing = [key for key in named if key not in held]
             if missing:
-                raise _no_lane(id, missing)
+                raise _no_lane(id, missing, pointer)
             by_channel[channel] = named
         return by_channel
 
@@ -208,8 +216,8 @@ def _not_found(id: str) -> NotFound:
     return NotFound(f"there is no subscription {id!r}; GET /subscriptions lists those there are")
 
 
-def _no_lane(id: str, keys: Sequence[str]) -> NotFound:
-    faults = [Fault(detail=f"{key!r} has no held or parked lane", pointer="/keys") for key in keys]
+def _no_lane(id: str, keys: Sequence[str], pointer: str) -> NotFound:
+    faults = [Fault(detail=f"{key!r} has no held or parked lane", pointer=pointer) for key in keys]
     return NotFound(f"{keys[0]!r} has no held or parked lane in subscription {id!r}", faults=faults)
 
 
