@@ -419,6 +419,13 @@ def test_a_wrong_option_is_refused_at_its_place(members: dict[str, Any], pointer
     assert "whsec_A" not in str(found)
 
 
+@pytest.mark.parametrize("wrong", [5, "x", "whsec_" + "A" * 8, SIGNING_KEY])
+def test_an_answer_secret_is_told_to_be_what_is_taken(wrong: object) -> None:
+    found = refused(config(answer_secret=wrong))
+    assert "whsec_" in found["/config/answer_secret"]
+    assert "whsk_" not in found["/config/answer_secret"]
+
+
 @pytest.mark.parametrize("mode", ["binary", "bare"])
 def test_batches_and_the_library_need_structured_mode_on_every_target(mode: str) -> None:
     other = {"protocolsettings": {"mode": mode}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -25,6 +25,8 @@ CONFIG_MEMBERS = ("route", "start", *DEFAULT_MEMBERS, "secret", "answer_secret")
 _RETRY = ("first", "factor", "max", "give_up_after", "max_attempts", "jitter", "max_retry_after")
 _BATCH = ("max_events", "max_bytes", "max_wait")
 _MILLISECOND, _HOUR, _MONTH, _YEAR = 0.001, 3600.0, 30 * 86_400.0, 365 * 86_400.0
+_SHARED_BYTES, _KEY_BYTES = range(24, 65), (32, 64)
+_SHARED = '"whsec_" and base64 of 24 to 64 bytes'
 _FIXED_STATUSES = {410: "the sink is gone", 429: "the sink is throttling"}
 
 
@@ -122,18 +124,23 @@ def rendered_start(start: Start) -> str:
 
 def read_secrets(config: Members, previous: Secrets | None) -> Secrets:
     """The secrets that `config` gives; the others are `previous`'s, or still to be made (`""`)."""
-    for name in ("secret", "answer_secret"):
-        wrong = secret_fault(config.raw(name)) if name in config else None
-        if wrong is not None:
-            config.fault(name, wrong)
-        elif name == "answer_secret" and name in config and not config.raw(name).startswith("whsec_"):
-            config.fault(name, "must begin with whsec_: answers are signed with v1")
-    given, answer = config.raw("secret"), config.raw("answer_secret")
+    given = _secret(config, "secret", secret_fault)
+    answer = _secret(config, "answer_secret", _answer_secret_fault)
     if previous is None:
-        return Secrets(given if isinstance(given, str) else "", answer=answer)
+        return Secrets(given or "", answer=answer)
     if answer is not None:
         previous = replace(previous, answer=answer)
-    return previous if given is None or given == previous.current else Secrets(given, answer=previous.answer)
+    return previous if given in (None, previous.current) else Secrets(given, answer=previous.answer)
+
+
+def _secret(config: Members, name: str, fault: Callable[[object], str | None]) -> str | None:
+    """A secret of `config`, None where there is none or a wrong one."""
+    if name not in config:
+        return None
+    wrong = fault(config.raw(name))
+    if wrong is not None:
+        config.fault(name, wrong)
+    return None if wrong else cast(str, config.raw(name))
 
 
 def secret_fault(secret: object) -> str | None:
@@ -141,16 +148,23 @@ def secret_fault(secret: object) -> str | None:
 
     `whsec_` and base64 of 24 to 64 random bytes, or `whsk_` and base64 of an Ed25519 key.
     """
-    expected = 'must be "whsec_" and base64 of 24 to 64 bytes, or "whsk_" and base64 of an Ed25519 key'
-    if not isinstance(secret, str):
-        return expected
-    prefix, _, encoded = secret.partition("_")
+    fits = _bytes_of(secret, "whsec_") in _SHARED_BYTES or _bytes_of(secret, "whsk_") in _KEY_BYTES
+    return None if fits else f'must be {_SHARED}, or "whsk_" and base64 of an Ed25519 key'
+
+
+def _answer_secret_fault(secret: object) -> str | None:
+    fits = _bytes_of(secret, "whsec_") in _SHARED_BYTES
+    return None if fits else f"must be {_SHARED}: answers are signed with v1"
+
+
+def _bytes_of(secret: object, prefix: str) -> int:
+    """How many bytes a secret of this kind holds, 0 for what is none."""
+    if not isinstance(secret, str) or not secret.startswith(prefix):
+        return 0
     try:
-        length = len(b64decode(encoded, validate=True))
+        return len(b64decode(secret.removeprefix(prefix), validate=True))
     except (Base64Error, ValueError):
-        return expected
-    fits = {"whsec": 24 <= length <= 64, "whsk": length in (32, 64)}.get(prefix, False)
-    return None if fits else expected
+        return 0
 
 
 def _retry(given: Members, base: RetryPolicy) -> RetryPolicy:
