@@ -96,6 +96,7 @@ def test_released_lanes_go_on_in_order(tmp_path: Path) -> None:
             for key in ("0", "1"):
                 ids = [one["id"] for one in receiver.got if one["id"].endswith(key)]
                 assert ids == [f"0-{key}", f"1-{key}"]
+            await lanes(api, "held", 0)
             assert (await api.get(f"{AT}/lanes")).json["counts"] == {"held": 0, "parked": 0}
 
     play(scene())
