@@ -236,6 +236,7 @@ class World:
         assert queues.open_bytes == sum(self.log[position - 1].event.size for position in queues.open)
         assert len(queues) <= len(queues.open) + len(holds) + len(self.waiting()) + queues.ready_count
         assert set(queues.flights) == set(self.flights)
+        assert holds.parked == {held.key for held in holds if held.state == "parked" and not held.poked}
 
     def waiting(self) -> Sequence[str]:
         return [key for key, lane in self.lanes.queues._lanes.items() if lane.waiting]

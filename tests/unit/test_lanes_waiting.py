@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -10,6 +11,7 @@ import pytest
 
 from fairlead.core.answer import AnswerDocument
 from fairlead.core.channel import ChannelState, Fence, Progress
+from fairlead.core.holds import Held, Holds
 from fairlead.core.lanes import Lanes
 from fairlead.core.paging import Page
 from fairlead.core.retry import RetryPolicy
@@ -102,11 +104,12 @@ def test_what_fails_at_the_head_of_a_slow_lane_counts_though_its_hold_begins_bef
     assert slow.state == "parked"
 
 
-def test_an_open_breaker_with_every_lane_parked_reads_on_for_one_to_probe() -> None:
+def parked_behind_an_open_breaker(keys: str) -> World:
+    """Every lane so far failed until it was parked, which opened the breaker."""
     options = DeliveryOptions(retry=RetryPolicy(jitter="none", max_attempts=3))
     world = World(options, failures=2)
-    world.append("a")
-    world.append("b")
+    for key in keys:
+        world.append(key)
     world.read()
     while (due := world.lanes.next_due(world.now)) is not None or world.lanes.queues.has_ready:
         world.now = max(world.now, due or 0.0)
@@ -116,9 +119,47 @@ def test_an_open_breaker_with_every_lane_parked_reads_on_for_one_to_probe() -> N
         world.flush()
     assert {held.state for held in world.lanes.holds} == {"parked"}
     assert world.lanes.breaker.is_open
+    return world
+
+
+def test_an_open_breaker_with_every_lane_parked_reads_on_for_one_to_probe() -> None:
+    world = parked_behind_an_open_breaker("ab")
     world.append("c")
     world.now += 400.0
     world.read()
     run = world.send()
     assert run is not None
     assert run.key == "c"
+
+
+def test_an_open_breaker_reads_on_until_there_are_two_lanes_to_probe() -> None:
+    world = parked_behind_an_open_breaker("abc")
+    lanes = world.lanes
+    assert lanes.wants_more, "nobody tries a parked lane"
+    world.append("d")
+    world.read()
+    world.now += 400.0
+    run = world.send()
+    assert run is not None
+    world.answer(run, DOWN)
+    assert lanes.wants_more, "a held lane is one"
+    world.flush()
+    world.now += 400.0
+    world.turn_pages()
+    assert lanes.queues.has_ready
+    assert lanes.wants_more, "a held lane whose events are in memory is still one"
+    lanes.paging.poke(["b"], None, world.now)
+    lanes.breaker.is_open = True  # what a poke closes is opened by the next failures
+    assert not lanes.wants_more, "a parked lane that an operator wants tried is the second"
+
+
+def test_no_number_of_parked_lanes_is_walked_at_each_question_for_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = parked_behind_an_open_breaker("abcdef")
+
+    def walked(holds: Holds) -> Iterator[Held]:
+        raise AssertionError(f"all {len(holds)} holds are walked")
+
+    monkeypatch.setattr(Holds, "__iter__", walked)
+    assert world.lanes.wants_more

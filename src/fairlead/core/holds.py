@@ -49,9 +49,13 @@ class Held:
 
 
 class Holds:
-    """Every hold of one channel, by key; timers, the lowest head, what has changed since a flush."""
+    """Every hold of one channel, by key; timers, the lowest head, what has changed since a flush.
+
+    `parked` are the keys of those that nobody tries: parked, and not poked since.
+    """
 
     def __init__(self) -> None:
+        self.parked: set[str] = set()
         self.dirty: set[str] = set()
         self.released: set[str] = set()
         self._by_key: dict[str, Held] = {}
@@ -84,6 +88,7 @@ class Holds:
             held.last_at = None if hold.last_at is None else now - (wall - hold.last_at)
             self._by_key[hold.key] = held
             self._heads.append((hold.head_pos, hold.key))
+            self._note_state(held)
             if state == "held":
                 self._timers.append((held.ready_at, hold.key))
         heapq.heapify(self._heads)
@@ -94,6 +99,7 @@ class Holds:
         self._by_key[held.key] = held
         self.dirty.add(held.key)
         self.released.discard(held.key)
+        self._note_state(held)
         self._note_head(held)
         if held.state == "held" and not held.loaded:
             self._set_timer(held, held.ready_at)
@@ -103,19 +109,28 @@ class Holds:
         held.head_pos = max(held.head_pos, head_pos)
         held.attempt, held.hurried, held.last, held.last_at, held.poked = 0, 0, None, None, False
         held.state = "held"
+        self._note_state(held)
         self.dirty.add(held.key)
         self._note_head(held)
 
     def wake(self, held: Held, at: float) -> None:
         """Let a hold's page be asked for at `at`, whatever its schedule."""
+        self._note_state(held)
         self._set_timer(held, at)
         held.ready_at = min(held.ready_at, at) if held.state == "held" and not held.poked else held.ready_at
 
     def release(self, key: str) -> None:
         """The hold's events are all settled: its row goes with the next flush."""
         del self._by_key[key]
+        self.parked.discard(key)
         self.dirty.discard(key)
         self.released.add(key)
+
+    def _note_state(self, held: Held) -> None:
+        if held.state == "parked" and not held.poked:
+            self.parked.add(held.key)
+        else:
+            self.parked.discard(held.key)
 
     def _note_head(self, held: Held) -> None:
         heapq.heappush(self._heads, (held.head_pos, held.key))

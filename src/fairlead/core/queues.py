@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -60,6 +60,9 @@ class Queues:
 
     def __len__(self) -> int:
         return len(self._lanes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lanes)
 
     def __contains__(self, key: str) -> bool:
         return key in self._lanes

@@ -172,12 +172,12 @@ class Settling:
     @property
     def has_several(self) -> bool:
         """Whether there is more than one lane to probe: a parked one is tried by nobody."""
-        queues, found = self._queues, len(self._queues)
-        for held in self._holds:
-            if found > 1:
-                break
-            found += held.key not in queues and (held.state != "parked" or held.poked)
-        return found > 1
+        queues, parked = self._queues, self._holds.parked
+        held = len(self._holds) - len(parked)
+        if len(queues) == held == 1:
+            (key,) = queues
+            return key not in self._holds or key in parked
+        return len(queues) > 1 or held > 1
 
     def _is_only_lane(self, key: str) -> bool:
         others = len(self._queues) - (key in self._queues) + len(self._holds) - (key in self._holds)
