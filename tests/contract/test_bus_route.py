@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -11,9 +12,11 @@ import msgspec
 import pytest
 
 from fairlead.core.answer import AnswerDocument
+from fairlead.core.channel import Fence
 from fairlead.core.outcome import Outcome
 from fairlead.core.subscription import DeliveryOptions, Target
 from fairlead.engine.settings import EngineSettings
+from fairlead.errors import FairleadError, StoreCorrupt, StoreFull
 from fairlead.ports import Delivery, Published
 from tests.contract.bus_scene import HandBus, answer_to
 from tests.contract.dispatcher_scene import Scene, play
@@ -134,6 +137,55 @@ def test_the_bus_fails_rest_takes_over_in_order_and_the_bus_comes_back() -> None
         await scene.until_settled()
         views = scene.dispatcher.views("console")
         assert all(view.route is not None and view.route.switches == 2 for view in views)
+
+    on_bus(scenario)
+
+
+@pytest.mark.parametrize(
+    "trouble", [StoreCorrupt("a row does not hold what was written"), StoreFull("the disk is full")]
+)
+def test_a_switch_that_the_store_refuses_is_said_once_and_made_when_it_can_be(
+    trouble: FairleadError, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = "a channel cannot go on over another target yet"
+
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        refused: list[Fence] = []
+
+        async def refuse(fence: Fence, **_: object) -> Fence:
+            refused.append(fence)
+            raise trouble
+
+        def probes() -> list[Delivery]:
+            return [one for one in bus.published if not one.parcels]
+
+        def stands_still() -> list[logging.LogRecord]:
+            return [record for record in caplog.records if record.message == said]
+
+        async def refused_for_long(times: int) -> None:
+            refused.clear()
+            await scene.until(lambda: len(refused) > 20, "tried again and again")
+            said_of = [vars(record)["channel"] for record in stands_still()]
+            assert len(set(said_of)) == 2
+            assert len(said_of) == 2 * times, "once for each channel, and again for another trouble"
+            assert {vars(record)["detail"] for record in stands_still()} == {str(trouble)}
+
+        def all_on(target: int) -> bool:
+            return all(view.fence.target == target for view in scene.dispatcher.views("console"))
+
+        await scene.subscribe(targets=(BUS, REST), options=LIBRARY)
+        with monkeypatch.context() as store:
+            store.setattr(scene.store.channels, "fence", refuse)
+            bus.turn(up=False)
+            await refused_for_long(1)
+        await scene.until(lambda: all_on(1))
+        with monkeypatch.context() as store:
+            store.setattr(scene.store.channels, "fence", refuse)
+            bus.turn(up=True)
+            await scene.until(lambda: len(probes()) == 2)
+            await answer(scene, *probes())
+            await refused_for_long(2)
+        await scene.until(lambda: all_on(0))
 
     on_bus(scenario)
 

@@ -19,7 +19,7 @@ from fairlead.core.target_health import Transport
 from fairlead.engine.sending.channel_publisher import ChannelPublisher
 from fairlead.engine.sending.links import Links
 from fairlead.engine.sending.views import RouteView
-from fairlead.errors import Fenced, LeaseLost, StoreBusy, StoreError, StoreFull
+from fairlead.errors import FairleadError, Fenced, LeaseLost, StoreBusy, StoreError, StoreFailed, StoreFull
 from fairlead.ports import Answer
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class ChannelRoute:
         self.publisher = ChannelPublisher(owner, links, self._unpublished)
         self._draining = False  # a receiver without the chain gets nothing new before the old has ended
         self._replaced = False
+        self._hindrance = ""  # what keeps the switch that is wanted from being made
         self._heard_at = owner.works.clock.monotonic()
         self._asked_at = -inf
         self.failover = self._new_failover(owner.subscription, owner.fence.target)
@@ -130,6 +131,7 @@ class ChannelRoute:
             switch = Switch(failover.target, "the targets were changed")
         elif not self._switching:
             switch = failover.decide(now, drained=drained)
+            self._hindrance = "" if switch is None else self._hindrance
         self._draining = switch is not None and not self._chains and not drained
         if switch is not None and not self._draining and not self._switching:
             self._switch(switch)
@@ -231,13 +233,24 @@ class ChannelRoute:
             owner.reload_soon()
         except LeaseLost:
             owner.close()
-        except (StoreBusy, StoreFull, StoreError):  # or it is closed by now
-            return  # it is wanted again at the next look, if there is one
+        except (StoreBusy, StoreFull, StoreError) as failure:
+            self._hindered(failure)  # it is wanted again at the next look, if there is one
         else:
             self._arrived(switch, before.target)
         finally:
             self._switching = False
             owner.wake()
+
+    def _hindered(self, failure: FairleadError) -> None:
+        """Say why the channel stands still: once, though the switch is tried again at each look.
+
+        A failed store ends serving, which is said by whoever ends it; and a closed channel wants no switch.
+        """
+        detail, owner = str(failure), self._owner
+        if detail != self._hindrance and not owner.closed and not isinstance(failure, StoreFailed):
+            extra = {"channel": owner.channel, "detail": detail}
+            _log.error("a channel cannot go on over another target yet", extra=extra)
+        self._hindrance = detail
 
     def _arrived(self, switch: Switch, before: int) -> None:
         owner, works = self._owner, self._owner.works
