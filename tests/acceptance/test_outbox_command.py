@@ -70,7 +70,7 @@ def test_what_is_no_outbox_ends_6_and_nothing_is_made(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database, and long enough to be looked at as one" * 10)
     done = shown(tmp_path / "text")
     assert done.code == 6
-    assert "text: cannot be opened as a Fairlead file" in done.err
+    assert "text cannot be opened as a Fairlead file" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 

@@ -194,7 +194,7 @@ def test_a_greenlet_that_is_killed_meanwhile_harms_nobody(service: Service, rela
         ({"url": ""}, "[fairlead] url: "),
         ({"url": "ftp://relay"}, "[fairlead] url: 'ftp://relay' is not a URL of a relay"),
         ({"url": "https://u:p@relay"}, "[fairlead] url: the relay's URL carries a password"),
-        ({"outbox": "/nonexistent/outbox.db"}, "/nonexistent/outbox.db: cannot be opened"),
+        ({"outbox": "/nonexistent/outbox.db"}, "/nonexistent/outbox.db cannot be opened"),
         ({"max_size": "1GB"}, '[fairlead] max_size: is "1GB"; it must be a size such as'),
         ({"api_key_file": "/nonexistent/key"}, "[fairlead] api_key_file: /nonexistent/key cannot be read"),
         ({"api_key_file": "/dev/null"}, "[fairlead] api_key_file: /dev/null must hold one API key"),

@@ -17,7 +17,7 @@ import pytest
 
 from fairlead import Event, EventRefused, OutboxFull, Publisher
 from fairlead.core.codec import encode_structured
-from fairlead.errors import InvalidEvent, OutboxClosed, StoreForeign, StoreNewer
+from fairlead.errors import InvalidEvent, OutboxClosed, StoreError, StoreNewer
 from fairlead.sdk.outbox_records import RefusedEvent
 from fairlead.sdk.publisher_process import Pending
 from tests.contract.publishing import DEADLINE_SECONDS, Answer, StubRelay, problem, relay_at, until
@@ -411,7 +411,7 @@ def test_a_url_that_is_no_relays_is_refused(tmp_path: Path, url: str, says: str)
 
 
 def test_an_outbox_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StoreForeign, match=r"nowhere/outbox\.db"):
+    with pytest.raises(StoreError, match=r"nowhere/outbox\.db"):
         Publisher("http://127.0.0.1:1", outbox=tmp_path / "nowhere" / "outbox.db")
 
 

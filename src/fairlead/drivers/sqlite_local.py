@@ -19,7 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from fairlead.errors import StoreForeign, StoreNewer
+from fairlead.drivers.sqlite_file import trouble_of
+from fairlead.drivers.sqlite_refusal import refusal
+from fairlead.errors import StoreCorrupt, StoreError, StoreForeign, StoreNewer
 
 Connection = sqlite3.Connection
 Cursor = sqlite3.Cursor
@@ -46,7 +48,8 @@ def open_local(
         synchronous: FULL: a commit is on disk when it returns; NORMAL: the last may be lost with the power.
 
     Raises:
-        StoreForeign: the file is not an SQLite database, or its directory does not exist or is not ours.
+        StoreLocked: another process keeps it locked. StoreError: no room on the disk, or no permission.
+        StoreForeign: it is no SQLite database, or has tables that only look like ours. StoreCorrupt: damaged.
         StoreNewer: our tables were made by a newer Fairlead.
     """
     file = Path(path)
@@ -55,15 +58,32 @@ def open_local(
         connection = sqlite3.connect(
             file, timeout=busy_timeout_seconds, isolation_level=None, check_same_thread=False
         )
+    except (SqliteError, OSError) as error:
+        raise _unusable(file, error) from error
+    try:
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
         if sys.platform == "darwin":
             connection.execute("PRAGMA fullfsync=ON")
         _enter_wal(connection, time.monotonic() + busy_timeout_seconds)
         _lay_out(connection, file, schema, name, version)
-    except (sqlite3.DatabaseError, OSError) as error:
-        raise StoreForeign(f"{file}: cannot be opened as a Fairlead file: {error}") from error
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, SqliteError):
+            raise _unusable(file, error) from error
+        raise
     return connection
+
+
+def _unusable(file: Path, error: SqliteError | OSError) -> StoreError:
+    """What an error means for somebody who opens a file."""
+    if (refused := refusal(file, error)) is not None:
+        return refused
+    if trouble_of(error) == "broken" and getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_NOTADB:
+        return StoreCorrupt(
+            f"{file} cannot be read: {error}; restore a backup, or move it away to begin with a new one"
+        )
+    return StoreForeign(f"{file} cannot be opened as a Fairlead file: {error}; name another file")
 
 
 def _enter_wal(connection: Connection, deadline: float) -> None:

@@ -99,7 +99,7 @@ class FairleadDriver(Driver):  # type: ignore[misc]  # oslo.messaging ships no t
 
         Raises:
             ConfigError: an option is wrong.
-            StoreForeign, StoreNewer: the outbox cannot be used.
+            StoreError: the outbox cannot be used.
             OutboxError: neither could be less than a second ago.
         """
         if self._failure is not None and time.monotonic() < self._try_at:

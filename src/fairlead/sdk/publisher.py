@@ -47,7 +47,7 @@ class Publisher:
 
     Raises:
         ValueError: the URL is not a relay's.
-        StoreForeign, StoreNewer: the outbox file cannot be used.
+        StoreError: the outbox file cannot be used; its subclass and its text say why.
     """
 
     def __init__(

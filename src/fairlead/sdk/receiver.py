@@ -154,7 +154,7 @@ class Receiver:
         Raises:
             ValueError: a URL that is none, or a `whpk_…` among the secrets without `answer_secret`.
             ModuleNotFoundError: the AMQP library is not installed: `pip install 'fairlead[amqp]'`.
-            StoreForeign, StoreNewer: the inbox's file cannot be opened; nothing was taken from the queue.
+            StoreError: the inbox's file cannot be opened; nothing was taken from the queue.
             KeyboardInterrupt: Ctrl-C, once what has begun is done.
         """
         stop = Stop()  # before all else, so that nobody's `stop` is missed

@@ -93,7 +93,7 @@ class SqliteInbox:
         """Open the file now, not with the first delivery; idempotent.
 
         Raises:
-            StoreForeign, StoreNewer: it cannot be opened, or not by this Fairlead.
+            StoreError: it cannot be opened; its subclass and its text say why.
         """
         self._process()
 

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import os
-import shutil
-from pathlib import Path
 
-from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile, trouble_of
+from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile
+from fairlead.drivers.sqlite_refusal import refusal
 from fairlead.errors import StoreCorrupt, StoreError, StoreForeign, StoreNewer
 from fairlead.stores.sqlite.queries import APPLICATION_ID, migrate, newest_version, queries
 
@@ -75,11 +74,6 @@ def prepare(connection: Connection, partitions: int) -> None:
 
 def unusable(path: str | os.PathLike[str], error: Error) -> StoreError:
     """What an error of SQLite means for somebody who opens a store."""
-    trouble = trouble_of(error)
-    name = os.fspath(path)
-    if trouble == "busy":
-        return StoreError(f"{name} is locked by another program: {error}; close it and start again")
-    # Without room for the file that connections share SQLite speaks of an I/O error.
-    if trouble == "full" or not shutil.disk_usage(Path(name).absolute().parent).free:
-        return StoreError(f"{name} cannot be used: the disk is full; free some space and try again")
-    return StoreCorrupt(f"{name} cannot be read: {error}; run `fairlead store check`, or restore a backup")
+    return refusal(path, error) or StoreCorrupt(
+        f"{os.fspath(path)} cannot be read: {error}; run `fairlead store check`, or restore a backup"
+    )

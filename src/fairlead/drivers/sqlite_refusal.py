@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a sound SQLite file cannot be opened now, and what whoever opens it can do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+from fairlead.drivers.sqlite_file import trouble_of
+from fairlead.errors import StoreError, StoreLocked
+
+# Without room for the files that it keeps beside the database SQLite speaks of these.
+_NO_ROOM_PERHAPS = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+_DENIED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def refusal(path: str | os.PathLike[str], error: sqlite3.Error | OSError) -> StoreError | None:
+    """What an error at the opening of a file says of its surroundings; None if the file is to blame itself.
+
+    Returns:
+        StoreLocked: another program keeps it locked. StoreError: no room on the disk, or no permission.
+    """
+    name = os.fspath(path)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if trouble_of(error) == "busy":
+        return StoreLocked(f"{name} is locked by another program: {error}; close it and start again")
+    if trouble_of(error) == "full" or getattr(error, "errno", None) in _NO_ROOM or _no_room(code, name):
+        return StoreError(f"{name} cannot be used: the disk is full; free some space and try again")
+    if isinstance(error, OSError) or code in _DENIED:
+        reason = error.strerror if isinstance(error, OSError) else error
+        return StoreError(
+            f"{name} cannot be opened for writing: {reason}; its directory must exist, and both must be "
+            f"writable for user {os.geteuid()}"
+        )
+    return None
+
+
+def _no_room(code: int, name: str) -> bool:
+    return code in _NO_ROOM_PERHAPS and not shutil.disk_usage(Path(name).absolute().parent).free

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whoever opens a file of ours that cannot be used is told why: store, outbox and inbox alike."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairlead.drivers.sqlite_local import open_local
+from fairlead.drivers.sqlite_refusal import refusal
+from fairlead.errors import StoreCorrupt, StoreError, StoreForeign, StoreLocked
+from fairlead.sdk.outbox import SCHEMA, TABLE, VERSION, Outbox
+from fairlead.sdk.sqlite_inbox import SqliteInbox
+from fairlead.stores.sqlite.store import SqliteStore
+from fairlead.testing.store_examples import run
+
+Open = Callable[[Path], object]
+
+
+def open_store(path: Path) -> None:
+    async def nothing(_: Any) -> None: ...
+
+    run(lambda: SqliteStore.open(path, busy_timeout_seconds=0.01), nothing)
+
+
+def open_outbox(path: Path) -> None:
+    Outbox(path, 0).close()
+
+
+def open_inbox(path: Path) -> None:
+    with SqliteInbox(path, lock_wait_seconds=0.01) as inbox:
+        inbox.open()
+
+
+def open_impatiently(path: Path) -> None:
+    open_local(path, SCHEMA, name=TABLE, version=VERSION, busy_timeout_seconds=0.01).close()
+
+
+class NoPages(sqlite3.Connection):
+    """A connection to a file that may not grow: SQLite itself then says that the disk is full."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.execute("PRAGMA max_page_count = 1")
+
+
+class ReadOnly(sqlite3.Connection):
+    """A connection to a file that may only be read."""
+
+    def __init__(self, database: Path, **options: Any) -> None:
+        super().__init__(f"{database.absolute().as_uri()}?mode=ro", uri=True, **options)
+
+
+@pytest.mark.parametrize("open", [open_store, open_impatiently, open_inbox])
+def test_a_file_that_another_program_keeps_locked_is_said_to_be_locked(tmp_path: Path, open: Open) -> None:
+    path = tmp_path / "our.db"
+    open(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreLocked, match=r"our\.db is locked by another program: .*; close it"):
+            open(path)
+    open(path)
+
+
+@pytest.mark.parametrize("open", [open_outbox, open_inbox])
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        (NoPages, r"our\.db cannot be used: the disk is full; free some space"),
+        (ReadOnly, r"our\.db cannot be opened for writing: .*; its directory must exist, .* writable"),
+    ],
+)
+def test_a_full_disk_and_a_file_that_may_not_be_written_are_no_foreign_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: type[sqlite3.Connection], says: str, open: Open
+) -> None:
+    path = tmp_path / "our.db"
+    with monkeypatch.context() as disk:
+        disk.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=factory))
+        with pytest.raises(StoreError, match=says) as caught:
+            open(path)
+        assert type(caught.value) is StoreError
+    open(path)
+
+
+@pytest.mark.parametrize("open", [open_outbox, open_inbox])
+@pytest.mark.parametrize(("place", "says"), [("nowhere", "No such file"), ("file", "Not a directory")])
+def test_a_directory_that_is_none_is_no_foreign_file(
+    tmp_path: Path, place: str, says: str, open: Open
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=rf"{place}/our\.db .*{says}.* its directory must exist") as caught:
+        open(tmp_path / place / "our.db")
+    assert type(caught.value) is StoreError
+
+
+@pytest.mark.parametrize("open", [open_outbox, open_inbox])
+def test_a_file_of_ours_that_is_damaged_is_told_from_one_that_is_not_ours(tmp_path: Path, open: Open) -> None:
+    path = tmp_path / "our.db"
+    open(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + b"\xff" * 300 + whole[400:])
+    with pytest.raises(StoreCorrupt, match=r"our\.db cannot be read: .*; restore a backup"):
+        open(path)
+    path.write_bytes(b"x" * len(whole))
+    with pytest.raises(StoreForeign, match=r"our\.db cannot be opened as a Fairlead file: .* another file"):
+        open(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "free_bytes", "says"),
+    [
+        (sqlite3.SQLITE_LOCKED_SHAREDCACHE, 0, "locked"),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, 0, "full"),
+        (sqlite3.SQLITE_CANTOPEN, 0, "full"),
+        (sqlite3.SQLITE_CANTOPEN, 1, "opened for writing"),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, 0, "opened for writing"),  # a read-only disk has nothing free
+    ],
+)
+def test_sqlite_says_of_a_full_disk_what_it_says_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, free_bytes: int, says: str
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free_bytes}))
+    error = sqlite3.OperationalError("said by SQLite")
+    error.sqlite_errorcode = code
+    assert says in str(refusal(tmp_path / "our.db", error))
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR])
+def test_what_the_file_itself_is_to_blame_for_is_no_refusal(tmp_path: Path, code: int) -> None:
+    error = sqlite3.OperationalError("said by SQLite")
+    error.sqlite_errorcode = code
+    assert refusal(tmp_path / "our.db", error) is None
+
+
+def test_a_directory_without_room_for_a_new_file_is_a_full_disk(tmp_path: Path) -> None:
+    error = OSError(errno.ENOSPC, "No space left on device")
+    assert "the disk is full" in str(refusal(tmp_path / "our.db", error))
