@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from fairlead.config.settings import Limits
+from fairlead.core.answer import AnswerDocument
 from fairlead.core.signature import sign
 from tests.contract.api_scene import Relay, event, play, relay, sink
 
@@ -387,6 +389,40 @@ def test_a_reply_queue_brings_answers_alone_and_in_arrays(
     play(scene())
     assert taken == applied
     assert ("no answer" not in caplog.text) is bool(applied)
+
+
+@pytest.mark.parametrize("over_http", [True, False])
+def test_an_answer_that_meets_a_defect_costs_no_other_and_its_sender_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, over_http: bool
+) -> None:
+    taken: list[int | None] = []
+
+    def answered(answer: AnswerDocument) -> None:
+        if answer.applied == 42 and 42 not in taken:
+            taken.append(42)
+            raise ZeroDivisionError
+        taken.append(answer.applied)
+
+    async def scene() -> None:
+        body = b"[" + b",".join(ANSWER.replace(b"41", str(n).encode()) for n in (41, 42, 43)) + b"]"
+        async with relay(tmp_path) as api:
+            secret = (await api.call("PUT", "/subscriptions/s", wanted())).json["config"]["secret"]
+            monkeypatch.setattr(api.server.node.dispatcher, "answered", answered)
+            if over_http:
+                told = (await _ack(api, secret, body)).problem(500, "internal")
+                assert told["detail"].startswith("1 of 3 answers met a defect of the relay")
+                (error,) = told["errors"]
+                assert (error["index"], error["pointer"]) == (1, "")
+                assert (await _ack(api, secret, body)).status == 204, "as the library does with a 5xx"
+            else:
+                headers = _signed(secret, "ack_s_1_5_41", int(time.time()), body)
+                await api.server.node.answers.take_from_queue(headers, body)
+
+    play(scene())
+    assert taken == [41, 42, 43] * (2 if over_http else 1)
+    assert [record.exc_info is not None for record in caplog.records if record.levelno > logging.INFO] == [
+        True
+    ]
 
 
 def _signed(secret: str, id: str, timestamp: int, body: bytes) -> dict[str, str]:

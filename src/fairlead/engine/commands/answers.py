@@ -17,7 +17,7 @@ from fairlead.core.answer import MOST_ANSWERS, AnswerDocument, parse_answers
 from fairlead.core.json_text import check_value
 from fairlead.core.signature import TOLERANCE_SECONDS, new_secret, verify
 from fairlead.core.subscription import Subscription
-from fairlead.errors import Fault, InvalidRequest, Problem, Unauthenticated
+from fairlead.errors import Fault, Internal, InvalidRequest, Problem, Unauthenticated
 from fairlead.ports import Clock
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Answers:
         Raises:
             Unauthenticated: no such subscription, or not signed by its receiver: which is not told.
             MalformedJson, InvalidRequest: signed, and not answers of this subscription.
+            Internal: some met a defect of ours, which was logged. The others were taken; all may come again.
         """
         secrets = self._secrets(subscription_id) or self._decoy
         try:
@@ -64,16 +65,24 @@ class Answers:
         if not headers["webhook-id"].startswith(PREFIX):
             fault = Fault(header="webhook-id", detail=f"must begin with {PREFIX}")
             raise Unauthenticated("the webhook-id is not one of an answer", faults=[fault], headers=SCHEME)
-        for answer in _answers(body, subscription_id):
+        answers = _answers(body, subscription_id)
+        faults = []
+        for at, answer in enumerate(answers):
             try:
                 self._dispatcher.answered(answer)
-            except Exception:  # a defect that one of them meets must not cost the others; it is sent again
+            except Exception:  # a defect that one of them meets must not cost the others
                 _log.exception("an answer could not be taken", extra={"subscription": subscription_id})
+                faults.append(Fault(index=at, pointer="", detail="met a defect of the relay"))
+        if faults:
+            detail = f"{len(faults)} of {len(answers)} answers met a defect of the relay, which is in its log"
+            raise Internal(f"{detail}; any others were taken: send all of them again", faults=faults)
 
     async def take_from_queue(self, headers: Mapping[str, str], body: bytes) -> None:
         """As `take`, of the subscription that the answers name themselves; what is wrong is logged."""
         try:
             self.take(_subscription_of(body), headers, body, tolerance_seconds=inf)
+        except Internal:
+            return  # logged already; what it leaves unsettled is delivered again, and answered again
         except Problem as problem:
             extra = {"webhook_id": headers.get("webhook-id"), "detail": problem.detail}
             _log.warning("a message on the reply queue is no answer", extra=extra)
