@@ -287,6 +287,35 @@ def test_a_lane_shows_its_real_head_and_how_many_wait() -> None:
     play(scenario)
 
 
+def test_a_lane_that_is_held_while_lanes_are_read_is_counted_only_if_it_is_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribed()
+        await scene.publish(event(1))
+        read: list[str] = []
+
+        def after_the_first_look(look: str) -> None:
+            real = getattr(scene.store.channels, look)
+
+            async def looked(*arguments: Any) -> Any:
+                found = await real(*arguments)
+                read.append(look)
+                if len(read) == 1:
+                    await scene.settle(scene.channel("k1"), Progress(0, 1), holds=(scene.hold(1),))
+                return found
+
+            monkeypatch.setattr(scene.store.channels, look, looked)
+
+        after_the_first_look("count_holds")
+        after_the_first_look("holds")
+        page = await scene.queries.lanes(ANYONE, "console")
+        assert sorted(read) == ["count_holds", "holds"]
+        assert page.members["counts"]["held"] <= len(page.items)
+
+    play(scenario)
+
+
 def test_lanes_come_in_pages() -> None:
     async def scenario(scene: Scene) -> None:
         await _two_lanes(scene)
