@@ -23,7 +23,15 @@ from fairlead.engine.sourcing.consumer import BATCH_MESSAGES, Consumer
 from fairlead.engine.sourcing.formats import cloudevents, plain_json
 from fairlead.engine.sourcing.inlet import Format, Inlet
 from fairlead.engine.sourcing.sources import Sources
-from fairlead.errors import InvalidEvent, Overloaded, Stopping, StoreBusy, StoreFailed, StoreFull
+from fairlead.errors import (
+    InvalidEvent,
+    Overloaded,
+    Stopping,
+    StoreBusy,
+    StoreCorrupt,
+    StoreFailed,
+    StoreFull,
+)
 from fairlead.ports import Reject, SourceHealth
 from fairlead.testing.source_fake import FakeQueue, FakeSource
 from tests.contract.engine_scene import ANYONE, Counted, Scene, event, play
@@ -59,11 +67,16 @@ class Stage:
     """One source over a scene's store."""
 
     def __init__(
-        self, scene: Scene, prefetch: int = 256, format: Format | None = None, limits: Limits | None = None
+        self,
+        scene: Scene,
+        prefetch: int = 256,
+        format: Format | None = None,
+        limits: Limits | None = None,
+        queue: FakeQueue | None = None,
     ) -> None:
         limits = limits or Limits()
         self.scene = scene
-        self.queue = FakeQueue()
+        self.queue = queue or FakeQueue()
         self.source = FakeSource(self.queue, prefetch)
         self.ingest = Hurdle(scene.ingest)
         format = format or cloudevents(batch_events=limits.batch_events, event_bytes=limits.event_bytes)
@@ -153,6 +166,82 @@ def test_a_poison_message_is_kept_with_its_reason_and_its_neighbours_pass() -> N
         assert first.headers == {":message-id": "m-1", "who": "me", ":headers": '{"n":7}'}
         assert second.reason == "malformed-json: the body is not JSON: is empty"
         assert stage.inlet.rejected == 2
+        await stage.consumer.stop()
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_reject_whose_acknowledgement_was_lost_is_listed_once(restarted: bool) -> None:
+    async def scenario(scene: Scene) -> None:
+        stage = Stage(scene)
+        stage.source.acknowledge = lambda received: None  # type: ignore[method-assign]  # none arrives
+        stage.queue.put(raw(b"no", message_id="m-1"), raw(b"no", message_id="m-2"))
+        stage.consumer.start()
+        await stage.until(lambda: stage.inlet.rejected == 2)
+        del stage.source.acknowledge
+        if restarted:
+            await stage.consumer.stop()
+            stage = Stage(scene, queue=stage.queue)
+            stage.consumer.start()
+        else:
+            stage.source.reconnect()
+        await stage.acknowledged(2)
+        assert [one.headers[":message-id"] for one in await stage.rejects()] == ["m-1", "m-2"]
+        assert stage.inlet.rejected == (0 if restarted else 2)
+        await stage.consumer.stop()
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("kept", "came", "listed"),
+    [
+        ({"message_id": "m-1"}, {"message_id": "m-2"}, "another id"),
+        ({"message_id": "m-1", "body": b"not"}, {"message_id": "m-1"}, "another body"),
+        ({}, {}, "no id: who knows whether it is the same"),
+    ],
+)
+def test_a_redelivered_message_is_listed_unless_it_certainly_is(
+    kept: dict[str, Any], came: dict[str, Any], listed: str
+) -> None:
+    async def scenario(scene: Scene) -> None:
+        stage = Stage(scene)
+        stage.queue.put(raw(**{"body": b"no", **kept}), raw(**{"body": b"no", **came}))
+        stage.queue.returned = 2  # somebody had them before
+        stage.consumer.start()
+        await stage.acknowledged(2)
+        assert len(await stage.rejects()) == 2, listed
+        await stage.consumer.stop()
+
+    play(scenario)
+
+
+def test_a_message_that_is_sent_twice_is_listed_twice() -> None:
+    async def scenario(scene: Scene) -> None:
+        stage = Stage(scene)
+        stage.queue.put(*[raw(b"no", message_id="m-1")] * 2)
+        stage.consumer.start()
+        await stage.acknowledged(2)
+        assert len(await stage.rejects()) == 2
+        await stage.consumer.stop()
+
+    play(scenario)
+
+
+def test_a_redelivered_message_is_listed_where_the_rejects_cannot_be_read() -> None:
+    async def scenario(scene: Scene) -> None:
+        stage = Stage(scene)
+
+        async def unreadable(reject: Reject, header: str) -> bool:
+            raise StoreCorrupt("a page does not hold what was written")
+
+        scene.store.rejects.has_like = unreadable  # type: ignore[method-assign]  # the store is the scene's own
+        stage.queue.put(raw(b"no", message_id="m-1"))
+        stage.queue.returned = 1
+        stage.consumer.start()
+        await stage.acknowledged(1)
+        assert len(await stage.rejects()) == 1
         await stage.consumer.stop()
 
     play(scenario)

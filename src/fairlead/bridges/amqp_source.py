@@ -140,7 +140,7 @@ class AmqpSource:
         )
         bare = Incoming(b"", tag=incoming.tag, attachment=incoming.attachment)  # not the body once more
         attachment = round << 32 | incoming.attachment
-        self._take(Received(message, attachment, _Ticket(consumer, bare)))
+        self._take(Received(message, attachment, _Ticket(consumer, bare), incoming.redelivered))
 
     def _note(self) -> None:
         self._looked.set()

@@ -13,9 +13,12 @@ import msgspec
 
 _PLAIN = (str, bool, int, float, type(None))
 _OTHERS = ":headers"
+MESSAGE_ID = ":message-id"
+"""Under this name the headers of a reject have the id that the sender gave the message."""
+
 _PROPERTIES = {
     ":content-type": "content_type",
-    ":message-id": "message_id",
+    MESSAGE_ID: "message_id",
     ":routing-key": "routing_key",
     ":headers-fault": "headers_fault",
 }

@@ -116,6 +116,9 @@ class Reject:
 class Rejects(Protocol):
     async def add_reject(self, reject: Reject) -> None: ...
 
+    async def has_like(self, reject: Reject, header: str) -> bool:
+        """Whether one of the last 1,000 rejects of its source has its body, its size and its `header`."""
+
     async def rejects(self, source: str | None, after: str | None, limit: int) -> list[Reject]:
         """At most `limit` by id, above `after`. The list also ends once their bodies take `PAGE_BYTES`."""
 

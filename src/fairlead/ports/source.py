@@ -18,11 +18,13 @@ class Received(msgspec.Struct, frozen=True):
         attachment: grows whenever messages may come again: what came under a smaller number and is not
             acknowledged will.
         ticket: the adapter's, to acknowledge by.
+        redelivered: the broker says that somebody may have had it before.
     """
 
     message: SourceMessage
     attachment: int = 0
     ticket: object = None
+    redelivered: bool = False
 
 
 class SourceHealth(msgspec.Struct, frozen=True):

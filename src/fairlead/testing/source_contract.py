@@ -105,6 +105,8 @@ class SourceContract:
             await eventually(lambda: body(taker.taken[-1]) == b"3" and len(taker.taken) >= 7)
             again = [one for one in taker.taken if one.attachment > before[0].attachment]
             assert [body(one) for one in again][-3:] == [b"1", b"2", b"3"]
+            assert all(one.redelivered for one in again)
+            assert not any(one.redelivered for one in before)
             for one in before:
                 taker.source.acknowledge(one)  # too late: it changes nothing
             for one in again:

@@ -23,6 +23,7 @@ class FakeQueue:
         self.acknowledged: list[SourceMessage] = []
         self.most_unacknowledged = 0
         self.reader: FakeSource | None = None
+        self.returned = 0  # so many of those that wait, the first ones, were given before
 
     def put(self, *messages: SourceMessage) -> None:
         """Somebody sends."""
@@ -85,10 +86,13 @@ class FakeSource:
         while self._take is not None and queue.waiting and len(pending) < self._prefetch:
             self._tags += 1
             message = pending[self._tags] = queue.waiting.pop(0)
+            redelivered = queue.returned > 0
+            queue.returned -= redelivered
             queue.most_unacknowledged = max(queue.most_unacknowledged, len(pending))
-            self._take(Received(message, self._attachment, self._tags))
+            self._take(Received(message, self._attachment, self._tags, redelivered))
 
     def _return(self) -> None:
         self._attachment += 1
         self._queue.waiting[:0] = self._unacknowledged.values()
+        self._queue.returned += len(self._unacknowledged)
         self._unacknowledged.clear()

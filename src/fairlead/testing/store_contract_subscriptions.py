@@ -213,6 +213,25 @@ class AccessContract:
         assert await store.rejects.reject("r1") is None
 
     @on_store
+    async def test_a_reject_of_the_same_message_is_found_by_its_id_and_content(self, store: Store) -> None:
+        id, other = 'm "1" \u00fc', 'm "2" \u00fc'
+        kept = Reject("r1", "nova", NOW, "no", {"a": "b", ":id": id, "c": "d"}, b"body", 9)
+        await store.rejects.add_reject(kept)
+        again = replace(kept, id="r2", received_at=NOW + 1, reason="not", headers={":id": id, "x-count": "1"})
+        assert await store.rejects.has_like(again, ":id")
+        for unlike in (
+            replace(again, source="heat"),
+            replace(again, headers={":id": other}),
+            replace(again, headers={":id": id[:-1]}),
+            replace(again, body=b"bodY"),
+            replace(again, size_bytes=8),
+        ):
+            assert not await store.rejects.has_like(unlike, ":id")
+        quoting = {":id": other, "said": f'":id":"{id}"', ":id2": id}
+        await store.rejects.add_reject(replace(kept, id="r3", source="heat", headers=quoting))
+        assert not await store.rejects.has_like(replace(again, source="heat"), ":id")
+
+    @on_store
     async def test_a_page_of_rejects_is_bounded_by_bytes_too(self, store: Store) -> None:
         for number in range(5):
             reject = Reject(f"r{number}", "nova", NOW, "no", {}, bytes(PAGE_BYTES // 2), PAGE_BYTES // 2)

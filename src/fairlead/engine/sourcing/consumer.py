@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from fairlead.core.merging import Merge
 from fairlead.core.policy import Grant, Principal
+from fairlead.core.source_message import MESSAGE_ID
 from fairlead.engine.ingest import Ingest
 from fairlead.engine.sourcing.inlet import Arrived, Inlet, reason_of
 from fairlead.errors import (
@@ -22,7 +23,7 @@ from fairlead.errors import (
     StoreFailed,
     StoreFull,
 )
-from fairlead.ports import Clock, Received, Rejects
+from fairlead.ports import Clock, Received, Reject, Rejects
 
 SOURCES = Principal("sources", (Grant(("publish",)),))
 """Who publishes what queues bring: whoever wrote the configuration has granted it."""
@@ -161,10 +162,18 @@ class Consumer:
     async def _reject(self, one: Arrived, reason: str) -> None:
         """Keep a message that cannot be taken; then it is done with."""
         reject = one.inlet.reject_of(one.received, reason)
-        await self._patiently(lambda: self._rejects.add_reject(reject))
-        one.inlet.rejected += 1
-        _log.warning("a message was rejected", extra={"source": one.inlet.name, "reject": reject.id})
+        if not (one.received.redelivered and await self._is_listed(reject)):
+            await self._patiently(lambda: self._rejects.add_reject(reject))
+            one.inlet.rejected += 1
+            _log.warning("a message was rejected", extra={"source": one.inlet.name, "reject": reject.id})
         one.inlet.source.acknowledge(one.received)
+
+    async def _is_listed(self, reject: Reject) -> bool:
+        """Whether a message was kept before its acknowledgement was lost; only an id tells it from others."""
+        try:
+            return MESSAGE_ID in reject.headers and await self._rejects.has_like(reject, MESSAGE_ID)
+        except FairleadError:
+            return False  # listed twice is better than not at all
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Try until the store takes it. Raises what trying again does not mend."""

@@ -20,6 +20,14 @@ DELETE FROM api_key WHERE id = ?;
 INSERT OR REPLACE INTO reject (id, source, received_at, reason, headers, body, size_bytes)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
+-- name: has_like
+-- The ids of the last ones first: bodies are large, and their lengths are known without reading them.
+SELECT EXISTS (
+    SELECT 1 FROM reject
+    WHERE id IN (SELECT id FROM reject WHERE source = :source ORDER BY id DESC LIMIT 1000)
+      AND length(body) = length(:body) AND instr(headers, :header)
+      AND size_bytes = :size_bytes AND body = :body);
+
 -- name: rejects
 SELECT id, source, received_at, reason, headers, body, size_bytes FROM reject
 WHERE id > :after AND (:source IS NULL OR source = :source) ORDER BY id LIMIT :limit;

@@ -42,6 +42,18 @@ class SqliteRejects:
             size_bytes=_ROW_BYTES + len(reject.body),
         )
 
+    async def has_like(self, reject: Reject, header: str) -> bool:
+        named = encode({header: reject.headers[header]})[1:-1]  # no other text of such JSON has it in it
+        arguments = {
+            "source": reject.source,
+            "body": reject.body,
+            "size_bytes": reject.size_bytes,
+            "header": named,
+        }
+        return await self._reader.run(
+            lambda connection: bool(connection.execute(_SQL["has_like"], arguments).fetchone()[0])
+        )
+
     async def rejects(self, source: str | None, after: str | None, limit: int) -> list[Reject]:
         arguments = {"source": source, "after": after or "", "limit": limit}
 
