@@ -85,9 +85,9 @@ def test_every_statement_fits_the_schema() -> None:
 
 
 NAMES = (
-    "accepted_after", "after", "before", "epoch", "generation", "head", "id", "key", "limit",
+    "accepted_after", "after", "before", "body", "epoch", "generation", "head", "header", "id", "key", "limit",
     "most", "next", "now", "older_than", "oldest", "outcome", "packed_key", "partition", "pos",
-    "position", "reason", "source", "state", "subject", "subscription", "target", "type",
+    "position", "reason", "size_bytes", "source", "state", "subject", "subscription", "target", "type",
 )  # fmt: skip
 
 
