@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
+import pika
 import pytest
 
 from fairlead.drivers.amqp import Incoming, Result, Topology
@@ -199,6 +201,43 @@ def test_a_queue_that_is_deleted_ends_its_consumer_only_and_its_return_is_seen(
             assert [up for up, _ in one.told] == [True]
 
     run(main())
+
+
+@pytest.mark.parametrize("single_active", [True, False])
+def test_a_queue_that_is_deleted_and_back_at_once_is_consumed_anew_by_all(
+    rabbitmq: RabbitNode, vhost: str, single_active: bool
+) -> None:
+    """RabbitMQ 3.10 would not tell them, and swallow as many messages as their prefetch."""
+    topology = replace(TOPOLOGY, single_active=single_active)
+
+    async def main() -> None:
+        async with Client(rabbitmq.url(vhost)) as one, Client(rabbitmq.url(vhost)) as other:
+            await one.up()
+            await other.up()
+            await one.session.declare(topology)
+            consumers = [one.consume(), other.consume()]
+            await until(lambda: all(consumer.up for consumer in consumers))
+            assert await one.published(b"before") == ["confirmed"]
+            await until(lambda: one.got or other.got)
+            await asyncio.to_thread(delete_and_make, rabbitmq.port, vhost, single_active)
+            await one.session.declare(topology)  # the binding too
+            assert await one.published(*[b"%d" % number for number in range(100)]) == ["confirmed"] * 100
+            await until(lambda: len(one.got) + len(other.got) == 101)
+            consumers[0 if len(one.got) > 1 else 1].close()  # who stood by comes to its turn
+            assert await one.published(*[b"%d" % number for number in range(100)]) == ["confirmed"] * 100
+            await until(lambda: len(one.got) + len(other.got) == 201)
+
+    run(main())
+
+
+def delete_and_make(port: int, vhost: str, single_active: bool) -> None:
+    """What somebody does by hand, in a program."""
+    connection = pika.BlockingConnection(pika.ConnectionParameters(port=port, virtual_host=vhost))
+    arguments = {"x-queue-type": "quorum"} | ({"x-single-active-consumer": True} if single_active else {})
+    channel = connection.channel()
+    channel.queue_delete("q")
+    channel.queue_declare("q", durable=True, arguments=arguments)
+    connection.close()
 
 
 def test_an_operator_who_closes_the_connection_is_named(rabbitmq: RabbitNode, vhost: str) -> None:

@@ -19,6 +19,8 @@ from fairlead.drivers.amqp_message import Incoming
 from fairlead.errors import BrokerFailed
 
 _AGAIN_SECONDS = (0.2, 5.0)
+_TELLS_SINCE = (4,)
+_NO_LIMIT = 0xFFFF
 
 
 class Consumer:
@@ -124,6 +126,13 @@ class Consumer:
         channel.take(partial(self._on_message, attachment))
         await channel.ask(lambda done: raw.basic_qos(prefetch_count=self._prefetch, callback=done))
         await channel.ask(lambda done: raw.basic_consume(self.queue, _elsewhere, callback=done))
+        if wire.version < _TELLS_SINCE:
+            # RabbitMQ before 4 does not tell that a quorum queue was deleted if it is back within moments: it
+            # consumes from the new one by itself, and drops what it is handed there. A limit for the whole
+            # channel, which quorum queues do not take, lets it fail in that; then it tells.
+            await channel.ask(
+                lambda done: raw.basic_qos(prefetch_count=_NO_LIMIT, global_qos=True, callback=done)
+            )
         return channel.over
 
     def _forget(self) -> None:

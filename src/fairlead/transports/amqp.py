@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 AGAIN_SECONDS = 5.0
 GONE_SECONDS = 1.0
-"""So long a queue that is gone stays away. A broker that has it back within milliseconds does not tell its
-consumers that theirs was deleted, and what it hands them is never seen (RabbitMQ 3.10)."""
+"""So long a queue that is gone stays away. A broker that has it back within milliseconds does not tell
+consumers without the library that it was gone, and what it hands them is never seen (RabbitMQ 3.10)."""
 MISSING = "pip install 'fairlead[amqp]'"
 
 _CONFIRMED = Published("confirmed")
