@@ -19,7 +19,7 @@ from tests.acceptance.history import Log, check_applied
 from tests.acceptance.processes import ReceiverProcess, RelayProcess, fairlead
 from tests.acceptance.receiver_process import read_history
 from tests.acceptance.waiting import free_port, until
-from tests.contract.receiving import SECRET
+from tests.contract.receiving import OTHER_SECRET, SECRET
 from tests.servers.rabbitmq import RabbitNode
 
 KEYS = [f"k{number}" for number in range(6)]
@@ -215,6 +215,26 @@ def check_doctor(relay: RelayProcess, found: list[Wrong]) -> None:
                 for one in findings
             ), f"{check} is {state}: {findings}"
     assert PASSWORD not in done.stdout
+
+
+def test_doctor_tells_a_receiver_that_is_not_there_from_one_that_cannot_answer(
+    relay: RelayProcess, broker: Broker, tmp_path: Path
+) -> None:
+    url = broker.node.url(broker.vhost)
+    relay.api.subscribe("mute", url, receiver="library", secret=SECRET, timeout="1s")
+    relay.api.publish(event(1))
+
+    def remedies() -> str:
+        done = fairlead("doctor", "--json", place=relay.place, FAIRLEAD_URL=f"http://127.0.0.1:{relay.port}")
+        found = [one for one in json.loads(done.stdout)["findings"] if one["check"] == "subscription mute"]
+        return "\n".join(one["remedy"] for one in found)
+
+    until(lambda: "see whether a receiver runs and consumes: " in remedies(), remedies)
+    stranger = ReceiverProcess(
+        tmp_path, "stranger", secret=OTHER_SECRET, bus=[with_login(url)], queue="fairlead.mute.0"
+    )
+    with stranger:
+        until(lambda: "see the receiver's log" in remedies(), remedies)
 
 
 @pytest.fixture

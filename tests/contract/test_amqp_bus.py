@@ -304,6 +304,30 @@ def test_a_reply_queue_that_is_deleted_is_put_in_place_again(rabbitmq: RabbitNod
     run(main())
 
 
+@pytest.mark.parametrize("lacks", ["configure", "read"])
+def test_a_reply_queue_that_the_login_may_not_have_is_told_and_the_link_is_up_all_the_same(
+    rabbitmq: RabbitNode, vhost: str, lacks: str
+) -> None:
+    user, but_answers = f"{lacks}-{vhost}", r"^fairlead(\.console.*)?$"
+    may = [but_answers if one == lacks else ".*" for one in ("configure", "write", "read")]
+    rabbitmq.add_user(user, "r", vhost, *may)
+
+    async def main() -> None:
+        async with relay() as one, Client(rabbitmq.url(vhost)) as other:
+            to = target(rabbitmq.url(vhost), login=(user, "r"))
+            link = await one.up(to)
+            await other.up()
+            await until(lambda: "403 ACCESS_REFUSED" in link.health.deaf)
+            assert link.health.deaf.startswith("no answer can come by the reply queue: ")
+            assert link.health.up
+            assert await one.publish(link, on_bus(to, parcel())) == [Published("confirmed")]
+            await asyncio.to_thread(rabbitmq.ctl, "set_permissions", "-p", vhost, user, ".*", ".*", ".*")
+            await until(lambda: not link.health.deaf)
+            await until_taken(one, other)
+
+    run(main())
+
+
 async def until_taken(one: Relay, other: Client) -> None:
     """Answer again and again until an answer is taken."""
     async with asyncio.timeout(60):

@@ -17,7 +17,7 @@ from fairlead.core.outcome import Outcome
 from fairlead.core.subscription import DeliveryOptions, Target
 from fairlead.engine.settings import EngineSettings
 from fairlead.errors import FairleadError, StoreCorrupt, StoreFull
-from fairlead.ports import Delivery, Published
+from fairlead.ports import Delivery, LinkHealth, Published
 from tests.contract.bus_scene import HandBus, answer_to
 from tests.contract.dispatcher_scene import Scene, play
 
@@ -215,6 +215,22 @@ def test_without_another_target_silence_is_said_and_nothing_is_published_again_a
         assert "answered" in view.route.reason
         await answer(scene, *bus.events)
         await scene.until_settled()
+
+    on_bus(scenario)
+
+
+def test_silence_is_said_with_what_keeps_answers_from_coming() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS,), options=LIBRARY)
+        for link in bus.links:
+            link.health = LinkHealth(True, link.health.since, deaf="the reply queue is refused")
+        await scene.publish("k1")
+
+        def reasons() -> list[str]:
+            return [one.route.reason for one in scene.dispatcher.views("console") if one.route is not None]
+
+        said = "no receiver has answered for 15 s; the reply queue is refused"
+        await scene.until(lambda: said in reasons())
 
     on_bus(scenario)
 

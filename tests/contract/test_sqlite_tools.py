@@ -85,8 +85,8 @@ def test_every_statement_fits_the_schema() -> None:
 
 
 NAMES = (
-    "accepted_after", "after", "before", "body", "epoch", "generation", "head", "header", "id", "key", "limit",
-    "most", "next", "now", "older_than", "oldest", "outcome", "packed_key", "partition", "pos",
+    "accepted_after", "after", "before", "body", "epoch", "generation", "head", "header", "id", "key",
+    "limit", "most", "next", "now", "older_than", "oldest", "outcome", "packed_key", "partition", "pos",
     "position", "reason", "size_bytes", "source", "state", "subject", "subscription", "target", "type",
 )  # fmt: skip
 

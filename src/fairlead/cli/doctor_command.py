@@ -23,6 +23,7 @@ from fairlead.cli.configured import read_config
 from fairlead.cli.status_command import age, last_error
 from fairlead.config import Config, store_path
 from fairlead.core.durations import format_duration, format_size
+from fairlead.core.failover import SILENCE
 from fairlead.errors import ConfigError
 
 CLOCK_TOLERANCE_SECONDS = 30.0
@@ -224,12 +225,26 @@ def _routes(item: dict[str, Any]) -> Iterator[Finding]:
         since = f"since {output.when(route['since'])}: {route['reason']}"
         check = f"subscription {name}"
         if route["state"] in ("suspect", "waiting"):
-            remedy = f"mend that; it is tried again by itself, events are kept; see: fairlead status {name}"
+            what = _about_silence(route, status) or "mend that"
+            remedy = f"{what}; it is tried again by itself, events are kept; see: fairlead status {name}"
             yield Finding(check, "wrong", f"{channels} {route['state']} {since}", remedy)
         elif route["target"] > 0:
             over = f"{channels} of it on target {route['target']} ({route['transport']}) {since}"
-            remedy = f"it returns by itself once {item['sink']} is well; see: fairlead status {name}"
+            returns = f"it returns by itself once {item['sink']} is well; see: fairlead status {name}"
+            remedy = "; ".join(filter(None, (_about_silence(route, status), returns)))
             yield Finding(check, "warning", over, remedy)
+
+
+def _about_silence(route: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    """Where to look when nobody answers on a bus, by what waits there; "" where the reason says all."""
+    silence, _, cause = (route["reason"] or "").partition("; ")
+    if not silence.startswith(SILENCE):
+        return ""
+    if waiting := status.get("at_broker"):
+        return f"see whether a receiver runs and consumes: {output.counted(waiting, 'message')} at the broker"
+    if cause:
+        return ""
+    return "nothing is known to wait at the broker: see the receiver's log for what keeps its answers"
 
 
 def _lanes(item: dict[str, Any]) -> Iterator[Finding]:

@@ -23,6 +23,9 @@ from fairlead.core.target_health import RouteHealth, TargetHealth, Transport
 FailoverState = Literal["bus", "rest", "suspect", "drain", "waiting"]
 Policy = Literal["wait", "switch", "off"]
 
+SILENCE = "no receiver has answered"
+"""Begins the reason of a channel that left a bus, or waits for it, for that."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailoverRules:

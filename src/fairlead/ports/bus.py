@@ -40,11 +40,13 @@ class LinkHealth(msgspec.Struct, frozen=True):
         up: connected, logged in, the topology is there, and the broker does not block.
         since: monotonic seconds at which `up` became what it is.
         detail: why it is down, one sentence with what to do; "" while it is up.
+        deaf: why no answer can come over it while it is up, one sentence; "" where one can.
     """
 
     up: bool
     since: float
     detail: str = ""
+    deaf: str = ""
 
 
 class Link(Protocol):

@@ -183,12 +183,11 @@ class AmqpLink:
             self._placing = asyncio.get_running_loop().create_task(self._place())
         up = self._session.up and self._in_place
         detail = "" if up else self._detail or "the queue is being put in place"
-        if up != self.health.up:
-            self.health = LinkHealth(up, self._clock.monotonic(), detail)
-        elif detail != self.health.detail:
-            self.health = LinkHealth(up, self.health.since, detail)
-        else:
+        since = self.health.since if up == self.health.up else self._clock.monotonic()
+        health = LinkHealth(up, since, detail, self._session.deaf if up else "")
+        if health == self.health:
             return
+        self.health = health
         asyncio.get_running_loop().call_soon(self._tell)
 
     def _tell(self) -> None:

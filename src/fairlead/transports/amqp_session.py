@@ -38,7 +38,7 @@ class BrokerSession:
         self._answers: deque[Incoming] = deque()
         self._taking: asyncio.Task[None] | None = None
         self._placing: asyncio.Task[None] | None = None
-        self._told = ""
+        self._refusal = ""
         name = f"fairlead {node_id}"
         self._publishing = Session(broker, name=name, changed=self._changed, resolve=resolver)
         self._listening = Session(broker, name=f"{name} (answers)", changed=self._changed, resolve=resolver)
@@ -54,12 +54,20 @@ class BrokerSession:
         return self._publishing.detail or self._listening.detail
 
     @property
+    def deaf(self) -> str:
+        """Why no answer can come over it while it is up, one sentence; "" where one can."""
+        if not self.up or self._consumes:
+            return ""
+        why = self._refusal or ("" if self._consumer is None else self._consumer.detail)
+        return f"no answer can come by the reply queue: {why or 'it is being put in place'}"
+
+    @property
     def shared(self) -> bool:
         """Whether anybody uses it."""
         return bool(self._listeners)
 
     def join(self, changed: Callable[[], None]) -> None:
-        """Call `changed` whenever `up` or `detail` changes."""
+        """Call `changed` whenever `up`, `detail` or `deaf` changes."""
         self._listeners[changed] = None
 
     def leave(self, changed: Callable[[], None]) -> None:
@@ -113,22 +121,26 @@ class BrokerSession:
             while self._listening.up and not self._consumes:
                 try:
                     await self._listening.declare(topology)
+                    self._refused("")
                     if self._consumer is None:
                         self._consumer = self._listening.consume(
                             self.reply_queue, PREFETCH, self._arrived, self._changed
                         )
                 except BrokerFailed as failure:
                     if failure.kind != "away":
-                        self._tell(f"answers cannot come back over the bus: {failure.detail}")
+                        self._refused(failure.detail)
                 await asyncio.sleep(AGAIN_SECONDS)
-            self._told = ""
+            self._refusal = ""
         finally:
             self._placing = None
 
-    def _tell(self, what: str) -> None:
-        if what != self._told:
-            self._told = what
-            _log.error("the reply queue cannot be put in place", extra={"detail": what})
+    def _refused(self, why: str) -> None:
+        """Note why the reply queue is not in place, and say it; "" if it is."""
+        if why != self._refusal:
+            self._refusal = why
+            if why:
+                _log.error("the reply queue cannot be put in place", extra={"detail": why})
+            self._changed()
 
     def _arrived(self, incoming: Incoming) -> None:
         self._answers.append(incoming)

@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from fairlead.core.answer import AnswerDocument
-from fairlead.core.failover import Failover, Switch
+from fairlead.core.failover import SILENCE, Failover, Switch
 from fairlead.core.subscription import Subscription
 from fairlead.core.target_health import Transport
 from fairlead.engine.sending.channel_publisher import ChannelPublisher
@@ -150,7 +150,8 @@ class ChannelRoute:
             if late is not None and now >= late + rules.confirm_late_seconds:
                 failover.trouble("the broker does not confirm what it was given", now)
             elif oldest is not None and now >= max(oldest, self._heard_at) + silence_seconds:
-                failover.trouble(f"no receiver has answered for {silence_seconds:g} s", now)
+                said = (f"{SILENCE} for {silence_seconds:g} s", self._links.health(failover.target).deaf)
+                failover.trouble("; ".join(filter(None, said)), now)
             else:
                 owner.lanes.bus.give_up(now, silence_seconds)
 
