@@ -112,7 +112,10 @@ class Delivery:
         "On a bus: whether the receiver's answer or the broker's confirm settles.",
     )
     failover: str = setting(
-        choice("wait", "switch", "off"), "wait", "With `confirm`: what happens when the bus fails."
+        choice("wait", "switch", "off"),
+        "wait",
+        "With `confirm`, what happens when the bus fails: `wait` until the queue is seen empty (what a "
+        "consumer has been handed does not count), `switch` at once, or `off`: never.",
     )
     secret_overlap: str = setting(
         as_written(duration), "1d", "How long the previous secret goes on signing after a rotation."
