@@ -11,11 +11,11 @@ import fcntl
 import os
 import sqlite3
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fairlead.drivers.sqlite_room import Room
 from fairlead.errors import StoreError, StoreForeign, StoreLocked
 
 Connection = sqlite3.Connection
@@ -24,8 +24,6 @@ Trouble = Literal["busy", "full", "statement", "broken"]
 
 MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
-_PLENTY_BYTES = 1024**3
-_PLENTY_SECONDS = 0.1
 _STATEMENTS_KEPT = 256
 _TROUBLES: dict[int, Trouble] = {
     sqlite3.SQLITE_BUSY: "busy",
@@ -95,8 +93,7 @@ class SqliteFile:
         self._busy_timeout_seconds = busy_timeout_seconds
         self._factory = factory
         self._lock: int | None = None
-        self._page_bytes = 0
-        self._plenty_bytes, self._plenty_until = 0, 0.0
+        self.room = Room(self.path)
 
     def lock(self) -> None:
         """Keep every other process out until `unlock` or the end of this process.
@@ -190,7 +187,6 @@ class SqliteFile:
         connection.execute("PRAGMA cell_size_check = ON")
         connection.execute("PRAGMA secure_delete = OFF")  # some builds zero what is deleted: a write per page
         connection.execute("PRAGMA cache_size = -32768")
-        self._page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
         return connection
 
     def connect_reader(self) -> Connection:
@@ -217,24 +213,3 @@ class SqliteFile:
         )
         connection.execute("PRAGMA trusted_schema = OFF")
         return connection
-
-    def free_bytes(self, connection: Connection) -> int:
-        """What is left for this user.
-
-        On the disk, once all that is committed is in the file and not in the WAL; and of deleted rows inside
-        the file, as far as the disk has room for the WAL through which they are filled. Where there is plenty
-        it is not measured each time: nobody writes a GiB in a tenth of a second.
-        """
-        now = time.monotonic()
-        if now < self._plenty_until:
-            return self._plenty_bytes
-        disk = os.statvfs(self.path)
-        pages, deleted = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0] * self._page_bytes
-            for name in ("page_count", "freelist_count")
-        )
-        room = disk.f_bavail * disk.f_frsize - max(0, pages - self.path.stat().st_size)
-        free = int(room + max(0, min(deleted, room)))
-        if room > _PLENTY_BYTES:
-            self._plenty_bytes, self._plenty_until = free, now + _PLENTY_SECONDS
-        return free

@@ -145,7 +145,8 @@ def is_busy(error: BaseException) -> bool:
 
 def is_full(error: BaseException) -> bool:
     """Whether an error says that the disk is full."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code == sqlite3.SQLITE_IOERR_SHMSIZE or code & 0xFF == sqlite3.SQLITE_FULL
 
 
 _held_at_fork: weakref.WeakSet[threading.Lock] = weakref.WeakSet()

@@ -19,7 +19,7 @@ FairleadError
 │   ├── InboxBusy           another delivery of the same resource still runs
 │   └── LockLost            the delivery's lock ran out, or a newer generation began meanwhile
 ├── OutboxError             the publisher's outbox
-│   ├── OutboxFull          it holds `max_bytes`: the event was not stored
+│   ├── OutboxFull          it holds `max_bytes`, or its disk is full: the event was not stored
 │   └── OutboxClosed        the publisher was closed
 ├── EventRefused            the relay refused the event for good; it is in the outbox's refused table
 ├── SendFailed              a request of ours got no answer; `kind` says why

@@ -32,7 +32,10 @@ class OutboxError(FairleadError):
 
 
 class OutboxFull(OutboxError):
-    """The outbox holds as much as it may; publish again when the relay has taken some of it."""
+    """The outbox holds as much as it may, or its disk does; publish again when the relay has taken some.
+
+    The text says which, and what to do.
+    """
 
 
 class OutboxClosed(OutboxError):

@@ -19,9 +19,10 @@ from collections.abc import Callable
 
 from fairlead.drivers.green import outside_greenlets
 from fairlead.drivers.http_sync import HttpOrigin, UnreachableError
+from fairlead.errors import OutboxError
 from fairlead.sdk.forwarding import Accepted, Later, Refused, Smaller, Verdict, batch_body, judge
 from fairlead.sdk.outbox import Outbox
-from fairlead.sdk.outbox_records import Waiting
+from fairlead.sdk.outbox_records import Outcome, Receipt, Waiting
 
 log = logging.getLogger("fairlead.publisher")
 
@@ -61,6 +62,7 @@ class Forwarder:
         self._wake = threading.Event()
         self._closing = False
         self._limit = MAX_EVENTS
+        self._decided: list[Outcome] = []  # what the outbox has yet to let go of
         self._failures = 0
         self._not_before = 0.0
         self.last_error: str | None = None
@@ -114,14 +116,22 @@ class Forwarder:
             delay = POLL_SECONDS
             if (pause := self._not_before - time.monotonic()) > 0:
                 delay = pause
-            elif self._lock.take() and (batch := self._outbox.head(self._limit, MAX_BYTES)):
-                delay = self._act(self._send(batch), batch)
+            elif self._lock.take():
+                delay = self._go_on()
             self._on_step()
             return delay
-        except Exception as error:
-            # Disk full, busy, or a defect: nothing was let go of, so nothing is lost; the thread lives on.
+        except (OutboxError, OSError) as error:  # full or busy: nothing was let go of, so nothing is lost
+            return self._back_off(str(error), None)
+        except Exception as error:  # a defect: the thread lives on
             log.exception("The outbox %s could not be forwarded", self._outbox.path)
             return self._back_off(str(error), None)
+
+    def _go_on(self) -> float:
+        """Send what is next, unless what was decided before has still to be settled."""
+        if self._decided:
+            return self._settle()
+        batch = self._outbox.head(self._limit, MAX_BYTES)
+        return self._act(self._send(batch), batch) if batch else POLL_SECONDS
 
     def _send(self, batch: list[Waiting]) -> Verdict:
         try:
@@ -133,21 +143,34 @@ class Forwarder:
     def _act(self, verdict: Verdict, batch: list[Waiting]) -> float:
         match verdict:
             case Accepted(receipts):
-                self._outbox.settle(list(zip(batch, receipts, strict=True)), [])
+                self._decided = list(zip(batch, receipts, strict=True))
                 self._limit = min(MAX_EVENTS, self._limit * 2)
             case Refused(problems):
-                refused = [(batch[index], problem) for index, problem in sorted(problems.items())]
-                self._outbox.settle([], refused)
-                for row, problem in refused:
-                    log.error(REFUSED, row.id, row.source, problem.get("detail") or problem.get("title"))
-                self._on_refused([row.seq for row, _ in refused])
+                self._decided = [(batch[index], problem) for index, problem in sorted(problems.items())]
             case Smaller():
                 self._limit = max(1, len(batch) // 2)
                 return 0.0
             case Later(detail, retry_after_seconds):
                 return self._back_off(detail, retry_after_seconds)
+        return self._settle()
+
+    def _settle(self) -> float:
+        """Have the outbox let go of what was decided; what it cannot is tried again, not sent again."""
+        while self._decided:
+            count = self._outbox.settle(self._decided)
+            settled, self._decided = self._decided[:count], self._decided[count:]
+            self._tell_refused(settled)
         self._failures, self.last_error = 0, None
         return 0.0
+
+    def _tell_refused(self, settled: list[Outcome]) -> None:
+        seqs = []
+        for row, problem in settled:
+            if not isinstance(problem, Receipt):
+                log.error(REFUSED, row.id, row.source, problem.get("detail") or problem.get("title"))
+                seqs.append(row.seq)
+        if seqs:
+            self._on_refused(seqs)
 
     def _back_off(self, detail: str, retry_after_seconds: float | None) -> float:
         if self._closing:

@@ -12,11 +12,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
-from fairlead.core.codec import decode_structured
 from fairlead.core.event import Event
 from fairlead.drivers.green import off_hub, system_lock
 from fairlead.drivers.sqlite_local import (
@@ -28,8 +26,21 @@ from fairlead.drivers.sqlite_local import (
     open_local,
     transaction,
 )
+from fairlead.drivers.sqlite_room import Room
 from fairlead.errors import OutboxError, OutboxFull
-from fairlead.sdk.outbox_records import Lost, OutboxStatus, Receipt, RefusedEvent, Waiting
+from fairlead.sdk.outbox_records import (
+    Decision,
+    OutboxStatus,
+    Outcome,
+    Receipt,
+    RefusedEvent,
+    Waiting,
+    decision_of,
+    decision_row,
+    lost_of,
+    problem_json,
+    refused_of,
+)
 
 TABLE, VERSION = "fairlead_outbox", 2
 SCHEMA = """
@@ -64,6 +75,10 @@ CREATE TRIGGER IF NOT EXISTS refused_out AFTER DELETE ON refused
 BEGIN UPDATE size SET bytes = bytes - length(OLD.body); END
 """
 
+DISK_RESERVE_BYTES = 8 * 1024 * 1024
+"""What `append` leaves of the disk: the WAL of a batch that is let go of, twice."""
+
+REMEDY = "Is the relay reachable (status().last_error)"
 _RECEIPTS_KEPT_SECONDS = 3600.0
 
 
@@ -72,12 +87,14 @@ class Outbox:
 
     Under eventlet only the calling greenlet waits.
 
-    Every method raises OutboxError when the file cannot be used; what it was to store is then not stored.
+    Every method raises OutboxError when the file cannot be used, OutboxFull when its disk is full; what it
+    was to store is then not stored.
     """
 
     def __init__(self, path: str | os.PathLike[str], max_bytes: int) -> None:
         self.path, self.max_bytes = os.fspath(path), max_bytes
         self._connection = open_local(path, SCHEMA, name=TABLE, version=VERSION)
+        self._room = Room(path)
         self._lock = system_lock()
         hold_at_fork(self._lock)
         self._closed = False
@@ -93,13 +110,19 @@ class Outbox:
             try:
                 yield self._connection
             except SqliteError as error:
-                hint = "; free some space" if is_full(error) else ""
-                raise OutboxError(f"{self.path}: {error}{hint}") from error
+                if is_full(error):
+                    raise OutboxFull(f"the disk of {self.path} is full; free some room there") from error
+                raise OutboxError(f"{self.path}: {error}") from error
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._reading() as connection, transaction(connection):
-            yield connection
+        with self._reading() as connection:
+            if self._room.free_bytes(connection) < 2 * DISK_RESERVE_BYTES:
+                # The WAL begins anew then, in the room that it has: what goes out needs no more, should
+                # others eat the reserve. If they have, what comes back is the database's before the WAL's.
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            with transaction(connection):
+                yield connection
 
     # -- in --------------------------------------------------------------------------------------------
 
@@ -107,26 +130,30 @@ class Outbox:
     def append(self, events: Sequence[tuple[Event, bytes, bool]]) -> list[int | OutboxFull]:
         """Store events, with their JSON and whether somebody awaits their receipt, in one commit, on disk.
 
-        Returns per event its number, or why there is no room for it.
+        Returns per event its number, or why there is no room for it: the disk keeps its reserve.
         """
         with self._writing() as connection:
             (size,) = connection.execute("SELECT bytes FROM size").fetchone()
+            room = self._room.free_bytes(connection) - DISK_RESERVE_BYTES
             results: list[int | OutboxFull] = []
             for event, body, awaited in events:
-                if size + len(body) > self.max_bytes:
-                    results.append(self._full(size, len(body)))
+                if (full := self._full(size, len(body), room)) is not None:
+                    results.append(full)
                     continue
-                size += len(body)
+                size, room = size + len(body), room - 2 * len(body)
                 row = (event.id, event.source, body, awaited, time.time())
                 sql = "INSERT INTO event (id, source, body, awaited, stored_at) VALUES (?, ?, ?, ?, ?)"
                 results.append(connection.execute(sql, row).lastrowid or 0)
-            return results
+        return results
 
-    def _full(self, size: int, wanted: int) -> OutboxFull:
-        return OutboxFull(
-            f"{self.path} holds {size} bytes and the event has {wanted}; max_bytes is {self.max_bytes}. "
-            "Is the relay reachable (status().last_error), or are there refused events to discard?"
-        )
+    def _full(self, size: int, wanted: int, room: int) -> OutboxFull | None:
+        if size + wanted > self.max_bytes:
+            what = f"{self.path} holds {size} bytes and the event has {wanted}; max_bytes is {self.max_bytes}"
+            return OutboxFull(f"{what}. {REMEDY}, or are there refused events to discard?")
+        if 2 * wanted > room:  # it takes its room in the WAL first
+            kept = f"{DISK_RESERVE_BYTES // 1024**2} MiB, kept for what goes out"
+            return OutboxFull(f"the disk of {self.path} is full but for {kept}; free some room. {REMEDY}?")
+        return None
 
     # -- out -------------------------------------------------------------------------------------------
 
@@ -145,21 +172,37 @@ class Outbox:
         return rows
 
     @off_hub
-    def settle(
-        self, accepted: Sequence[tuple[Waiting, Receipt]], refused: Sequence[tuple[Waiting, dict[str, Any]]]
-    ) -> None:
+    def settle(self, outcomes: Sequence[Outcome]) -> int:
         """Let go of what the relay accepted, and set aside what it refused, in one commit.
 
-        The receipt of an awaited event is kept for whoever awaits it, in whichever process, for an hour.
+        On a disk without room for all of them only the first ones, as many as it has room for.
+
+        Returns:
+            How many, at least one. Their receipts are kept for whoever awaits them, in whichever process, for
+            an hour.
+
+        Raises:
+            OutboxFull: there is no room for even one.
         """
+        count = len(outcomes)
+        while True:
+            try:
+                self._settle(outcomes[:count])
+                return count
+            except OutboxFull:
+                if count == 1:
+                    raise
+            count //= 2
+
+    def _settle(self, outcomes: Sequence[Outcome]) -> None:
         now = time.time()
-        gone = [(row.seq,) for row, _ in (*accepted, *refused)]
-        aside = [(row.seq, row.id, row.source, row.body, _json(why), now) for row, why in refused]
-        receipts = [
-            (row.seq, receipt.partition, receipt.position, receipt.duplicate, None, now)
-            for row, receipt in accepted
-            if row.awaited
-        ] + [(row.seq, None, None, None, _json(why), now) for row, why in refused if row.awaited]
+        gone = [(row.seq,) for row, _ in outcomes]
+        aside = [
+            (row.seq, row.id, row.source, row.body, problem_json(problem), now)
+            for row, problem in outcomes
+            if not isinstance(problem, Receipt)
+        ]
+        receipts = [(row.seq, *decision_row(decision), now) for row, decision in outcomes if row.awaited]
         with self._writing() as connection:
             connection.executemany("DELETE FROM event WHERE seq = ?", gone)
             connection.executemany("INSERT INTO refused VALUES (?, ?, ?, ?, ?, ?)", aside)
@@ -167,16 +210,13 @@ class Outbox:
             connection.execute("DELETE FROM receipt WHERE at < ?", (now - _RECEIPTS_KEPT_SECONDS,))
 
     @off_hub
-    def receipts(self, seqs: Sequence[int]) -> dict[int, Receipt | dict[str, Any]]:
-        """What became of awaited events, as far as it is known: a receipt, or the problem of a refusal."""
+    def receipts(self, seqs: Sequence[int]) -> dict[int, Decision]:
+        """What became of awaited events, as far as it is known."""
         sql = """SELECT seq, partition, position, duplicate, problem FROM receipt
                  WHERE seq IN (SELECT value FROM json_each(?))"""
         with self._reading() as connection:
             rows = connection.execute(sql, (msgspec.json.encode(list(seqs)).decode(),)).fetchall()
-        return {
-            seq: Receipt("", partition, position, bool(duplicate)) if problem is None else _object(problem)
-            for seq, partition, position, duplicate, problem in rows
-        }
+        return {seq: decision_of(*row) for seq, *row in rows}
 
     # -- what is in it ---------------------------------------------------------------------------------
 
@@ -202,7 +242,9 @@ class Outbox:
             (size,) = connection.execute("SELECT bytes FROM size").fetchone()
             lost = connection.execute("SELECT count, last_at, reason FROM lost").fetchone()
         since = None if oldest is None else datetime.fromtimestamp(oldest, UTC)
-        return OutboxStatus(waiting, refused, since, size, last_error, None if lost is None else _loss(*lost))
+        return OutboxStatus(
+            waiting, refused, since, size, last_error, None if lost is None else lost_of(*lost)
+        )
 
     @off_hub
     def refused(self) -> list[RefusedEvent]:
@@ -211,10 +253,7 @@ class Outbox:
             rows = connection.execute(
                 "SELECT seq, body, problem, refused_at FROM refused ORDER BY seq"
             ).fetchall()
-        return [
-            RefusedEvent(seq, decode_structured(body), _object(problem), datetime.fromtimestamp(at, UTC))
-            for seq, body, problem, at in rows
-        ]
+        return [refused_of(*row) for row in rows]
 
     @off_hub
     def retry_refused(self, id: int) -> bool:
@@ -255,15 +294,3 @@ class Outbox:
     def abandon(self) -> None:
         """Leave the connection of a fork's parent alone."""
         abandon(self._connection)
-
-
-def _loss(count: int, last_at: float, reason: str) -> Lost:
-    return Lost(count, datetime.fromtimestamp(last_at, UTC), reason)
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return msgspec.json.encode(value)
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    return msgspec.json.decode(text, type=dict[str, Any])

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
+from fairlead.core.codec import decode_structured
 from fairlead.core.event import Event
 
 
@@ -88,3 +91,43 @@ class Waiting:
     source: str
     body: bytes
     awaited: bool
+
+
+Decision = Receipt | dict[str, Any]
+"""What the relay decided on an event: a receipt, or the problem with which it refused it."""
+
+Outcome = tuple[Waiting, Decision]
+"""An event that was sent, and what came of it."""
+
+
+def decision_row(decision: Decision) -> tuple[int | None, int | None, bool | None, bytes | None]:
+    """A decision as the outbox keeps it: partition, position, duplicate, problem."""
+    if isinstance(decision, Receipt):
+        return decision.partition, decision.position, decision.duplicate, None
+    return None, None, None, problem_json(decision)
+
+
+def decision_of(
+    partition: int | None, position: int | None, duplicate: int | None, problem: bytes | None
+) -> Decision:
+    """A decision read back; a receipt without the event's id."""
+    return Receipt("", partition, position, bool(duplicate)) if problem is None else _problem(problem)
+
+
+def refused_of(seq: int, body: bytes, problem: bytes, at: float) -> RefusedEvent:
+    """A refused event read back."""
+    return RefusedEvent(seq, decode_structured(body), _problem(problem), datetime.fromtimestamp(at, UTC))
+
+
+def lost_of(count: int, last_at: float, reason: str) -> Lost:
+    """What was lost, read back."""
+    return Lost(count, datetime.fromtimestamp(last_at, UTC), reason)
+
+
+def problem_json(problem: dict[str, Any]) -> bytes:
+    """A problem document as the outbox keeps it."""
+    return msgspec.json.encode(problem)
+
+
+def _problem(text: bytes) -> dict[str, Any]:
+    return msgspec.json.decode(text, type=dict[str, Any])

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much room a database in WAL mode has left, so that what must still be written finds some."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+_PLENTY_BYTES = 1024**3
+_PLENTY_SECONDS = 0.1
+
+
+class Room:
+    """The room of one file."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._plenty_bytes, self._plenty_until = 0, 0.0
+
+    def free_bytes(self, connection: sqlite3.Connection) -> int:
+        """What is left for this user.
+
+        On the disk, once all that is committed is in the file and not in the WAL; and of deleted rows inside
+        the file, as far as the disk has room for the WAL through which they are filled. Where there is plenty
+        it is not measured each time: nobody writes a GiB in a tenth of a second.
+        """
+        now = time.monotonic()
+        if now < self._plenty_until:
+            return self._plenty_bytes
+        disk = os.statvfs(self._path)
+        page_bytes, pages, deleted = (
+            int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_size", "page_count", "freelist_count")
+        )
+        room = disk.f_bavail * disk.f_frsize - max(0, pages * page_bytes - self._path.stat().st_size)
+        free = int(room + max(0, min(deleted * page_bytes, room)))
+        if room > _PLENTY_BYTES:
+            self._plenty_bytes, self._plenty_until = free, now + _PLENTY_SECONDS
+        return free
