@@ -180,6 +180,25 @@ def test_a_call_on_lanes_that_says_too_little_or_too_much_is_400(
     play(scene())
 
 
+@pytest.mark.parametrize(
+    ("call", "body", "pointer"),
+    [
+        ("lanes/release", {"keys": 5}, "/keys"),
+        ("lanes/skip", {"key": 5, "position": 1}, "/key"),
+        ("replay", {"time": 5}, "/time"),
+        ("replay", {"position": 5}, "/position"),
+        ("replay", {"event": "a"}, "/event"),
+    ],
+)
+def test_one_mistake_is_one_fault(tmp_path: Path, call: str, body: Any, pointer: str) -> None:
+    async def scene() -> None:
+        async with failing(tmp_path, HELD, keys=0) as (api, _):
+            problem = (await api.post(f"{AT}/{call}", body)).problem(400, "invalid-request")
+            assert [error["pointer"] for error in problem["errors"]] == [pointer]
+
+    play(scene())
+
+
 def test_lanes_that_are_not_there_are_404(tmp_path: Path) -> None:
     async def scene() -> None:
         async with failing(tmp_path, HELD, keys=0) as (api, _):

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Members:
-    """The members of one object at `pointer` (RFC 6901); anything but an object is one fault, and empty.
+    """The members of one object at `pointer` (RFC 6901); anything but an object is one fault, of no members.
 
     Args:
         faults: where faults are noted, in reading order; shared by the whole document.
@@ -38,6 +38,8 @@ class Members:
         self.pointer = pointer
         self.faults = faults
         self._values: Mapping[str, Any] = {}
+        self._is_object = isinstance(document, dict)
+        self._faulty: set[str] = set()
         if not isinstance(document, dict):
             faults.append(Fault(detail="must be an object", pointer=pointer))
             return
@@ -67,8 +69,10 @@ class Members:
         return f"{self.pointer}/{escaped(name)}"
 
     def fault(self, name: str, detail: str, hint: str | None = None) -> None:
-        """Note that a member is wrong."""
-        self.faults.append(Fault(detail=detail, pointer=self.at(name), hint=hint))
+        """Note that a member is wrong, once: what a fault brings along is none, and of no object none is."""
+        if self._is_object and name not in self._faulty:
+            self._faulty.add(name)
+            self.faults.append(Fault(detail=detail, pointer=self.at(name), hint=hint))
 
     # -- values ----------------------------------------------------------------------------------------
 
