@@ -72,10 +72,10 @@ class WillingSender:
 class View:
     channel: ChannelId
     fence: Fence
-    scan_pos: int
-    low_water: int = 0
+    cursor: int
     open_positions: Collection[int] = ()
     holds: int = 0
+    taken_over: int = 0
     in_flight_keys: frozenset[str] = frozenset()
     breaker_open: bool = False
     pending_filter: bool = False
@@ -205,7 +205,7 @@ class Scene:
         views = [
             view for view in self.still.views(fence.channel.subscription) if view.channel != fence.channel
         ]
-        view = View(fence.channel, fence, progress.scan_pos, progress.low_water, **more)
+        view = View(fence.channel, fence, progress.scan_pos, **more)
         self.still.seen[fence.channel.subscription] = [*views, view]
 
     def hold(self, head_pos: int, state: str = "held", key: str = "k1", **more: Any) -> Hold:

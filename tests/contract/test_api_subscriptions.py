@@ -449,4 +449,4 @@ async def _has(got: list[Any], count: int) -> bool:
 
 async def _read(api: Relay, id: str, count: int) -> bool:
     """Whether a subscription has read so many events."""
-    return sum(view.scan_pos for view in api.server.node.dispatcher.views(id)) >= count
+    return sum(view.cursor for view in api.server.node.dispatcher.views(id)) >= count

@@ -15,6 +15,7 @@ from fairlead.core.answer import AnswerDocument
 from fairlead.core.channel import Fence
 from fairlead.core.outcome import Outcome
 from fairlead.core.subscription import DeliveryOptions, Target
+from fairlead.engine.queries.lag import lag_of
 from fairlead.engine.settings import EngineSettings
 from fairlead.errors import FairleadError, StoreCorrupt, StoreFull
 from fairlead.ports import Delivery, LinkHealth, Published
@@ -385,6 +386,54 @@ def test_of_two_rest_targets_the_second_takes_over_when_the_first_is_down() -> N
         await scene.until(lambda: any(one.target == second for one in scene.sink.deliveries))
         scene.sink.down.clear()
         await scene.until_settled()
+
+    on_bus(scenario)
+
+
+async def lag(scene: Scene) -> int:
+    """What the status says is left to deliver."""
+    stored = await scene.stored()
+    return int((await scene.inside(scene.node.queries.status(stored)))["lag_events"])
+
+
+def test_the_lag_is_whole_also_while_slow_lanes_get_their_holds_after_a_switch() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS, REST), options=LIBRARY)
+        scene.sink.stuck = {"k1", "k2"}
+        await scene.publish(*["k1", "k2"] * 10)
+        await scene.until(lambda: len(bus.events) == 20)
+        bus.turn(up=False)
+        seen: set[int] = set()
+
+        async def are_stored() -> bool:
+            seen.add(await lag(scene))
+            return all([(await scene.state(key)).holds for key in ("k1", "k2")])
+
+        await scene.until(are_stored)
+        assert min(seen) == 20, seen
+        scene.sink.let_go()
+        await scene.until_settled()
+
+    on_bus(scenario)
+
+
+def test_the_lag_is_whole_as_soon_as_a_node_has_started() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS,), options=LIBRARY)
+        await scene.publish(*["k1"] * 20)
+        await scene.until(lambda: len(bus.events) == 20)
+        await scene.until(lambda: scene.loop.time() > 2)  # what was read is on disk
+        assert (await scene.state("k1")).progress.scan_pos == 20
+        await scene.crash()
+        views = scene.dispatcher.views("console")  # nothing was read again yet
+        assert not any(view.open_positions for view in views)
+        heads = await scene.inside(scene.store.log.heads())
+        kept = {partition: range(1, head + 1) for partition, head in heads.items()}
+        whole = await scene.inside(lag_of(scene.store, "console", views, kept=kept, now=scene.clock.now()))
+        assert whole.events == 20
+        await answer(scene, *bus.events)
+        await scene.until_settled()
+        assert await lag(scene) == 0
 
     on_bus(scenario)
 

@@ -51,10 +51,12 @@ class Held:
 class Holds:
     """Every hold of one channel, by key; timers, the lowest head, what has changed since a flush.
 
-    `parked` are the keys of those that nobody tries: parked, and not poked since.
+    `parked` are the keys of those that nobody tries: parked, and not poked since. `taken_over` says of those
+    that are not stored yet how many events of their lanes' queues they began with.
     """
 
     def __init__(self) -> None:
+        self.taken_over: dict[str, int] = {}
         self.parked: set[str] = set()
         self.dirty: set[str] = set()
         self.released: set[str] = set()
@@ -125,6 +127,7 @@ class Holds:
         self.parked.discard(key)
         self.dirty.discard(key)
         self.released.add(key)
+        self.taken_over.pop(key, None)
 
     def _note_state(self, held: Held) -> None:
         if held.state == "parked" and not held.poked:

@@ -276,6 +276,8 @@ class Lanes:
     def stored(self, snapshot: Snapshot, now: float) -> None:
         """A snapshot is on disk: the lanes that waited go on, and its skips count."""
         self.storable = True
+        for row in snapshot.holds:
+            self.holds.taken_over.pop(row.key, None)
         for key in snapshot.waiting:
             lane = self.queues.get(key)
             if lane is not None:

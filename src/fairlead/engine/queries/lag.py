@@ -4,7 +4,9 @@
 `lag_events` is the sum of what its channels have not read yet, what they have read and not settled, and what
 waits in held, parked and slow lanes, the latter counted up to 100,000: it is 0 exactly when nothing is left
 to deliver. What was not read yet, or waits in a lane, counts whether or not the filter passes it; what
-retention has deleted does not count.
+retention has deleted does not count. Right after a start, what was settled above the lowest open position
+counts too until that is read again, and a lane of which the hold is stored in this very moment may count
+twice.
 
 `lag_seconds` is the age of the oldest of these; of held lanes the first hundred are looked at, by when their
 head failed first.
@@ -30,11 +32,13 @@ class Seen(Protocol):
     @property
     def channel(self) -> ChannelId: ...
     @property
-    def scan_pos(self) -> int: ...
+    def cursor(self) -> int: ...
     @property
     def open_positions(self) -> Collection[int]: ...
     @property
     def holds(self) -> int: ...
+    @property
+    def taken_over(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +66,14 @@ async def lag_of(
     oldest = now
     for view in views:
         partition = view.channel.partition
-        unread = len(range(max(view.scan_pos + 1, kept[partition].start), kept[partition].stop))
+        unread = len(range(max(view.cursor + 1, kept[partition].start), kept[partition].stop))
         events += unread + len(view.open_positions)
         if view.open_positions or unread:
-            first = min(view.open_positions, default=view.scan_pos + 1)
+            first = min(view.open_positions, default=view.cursor + 1)
             oldest = min(oldest, await _accepted_at(store, partition, first, now))
-    held = sum(view.holds for view in views)
-    if held:
-        stored = sum((await store.channels.count_holds(subscription)).values())
+    if any(view.holds for view in views):
         waiting = await store.channels.count_waiting(subscription, _MOST_WAITING)
-        events += waiting + max(held - stored, 0)  # a hold that is not stored yet has its head at least
+        events += waiting + sum(view.taken_over for view in views)
         if waiting:
             rows = await store.channels.holds(subscription, None, None, _LANES_SEEN)
             oldest = min([oldest, *(row.hold.since for row in rows)])

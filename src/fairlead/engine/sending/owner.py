@@ -288,10 +288,10 @@ class Owner:
         return ChannelView(
             self.channel,
             self.fence,
-            self.lanes.low_water,
-            self.lanes.scan_pos,
+            self.lanes.cursor,
             tuple(self.lanes.queues.open),
             len(self.lanes.holds),
+            sum(self.lanes.holds.taken_over.values()),
             flights,
             self.lanes.breaker.is_open,
             self.sieve.pending,

@@ -31,8 +31,10 @@ class ChannelView:
     """One channel as its owner sees it at this moment; newer than what the store holds.
 
     Attributes:
+        cursor: read so far; below what the store says while a channel is being read anew.
         open_positions: read and not settled, of lanes without a hold, ascending.
         holds: how many lanes are held, parked or slow; the store may not know of each yet.
+        taken_over: events of those lanes whose holds the store does not know yet.
         in_flight_keys: the keys of which an event is under way.
         breaker_open: the target counts as down.
         pending_filter: a changed filter is not in force here yet.
@@ -41,10 +43,10 @@ class ChannelView:
 
     channel: ChannelId
     fence: Fence
-    low_water: int
-    scan_pos: int
+    cursor: int
     open_positions: tuple[int, ...]
     holds: int
+    taken_over: int
     in_flight_keys: frozenset[str]
     breaker_open: bool
     pending_filter: bool
