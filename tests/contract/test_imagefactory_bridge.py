@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,23 @@ def test_what_cannot_be_understood_is_answered_and_kept_without_its_secrets(tmp_
             assert (await there.call("DELETE", f"/rejects/{first['id']}")).status == 204
             (await there.call("DELETE", f"/rejects/{first['id']}")).problem(404, "not-found")
             assert await rejects(there) == [second]
+
+    play(scene())
+
+
+def test_a_compressed_callback_is_kept_too_and_replaying_it_asks_nothing(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with relay(tmp_path) as there:
+            squeezed = gzip.compress(body("COMPLETE"))
+            got = await put(there, squeezed, **{"content-encoding": "gzip"})
+            assert got.problem(415, "unsupported-media-type")["supported"] == ["identity"]
+            (kept,) = await rejects(there)
+            assert base64.b64decode(kept["body_base64"]) == squeezed
+            assert kept["reason"].startswith("unsupported-media-type: ")
+            replay = f"/rejects/{kept['id']}/replay"
+            (await there.post(replay)).problem(422, "invalid-event")
+            (await there.post(replay, {"force": True})).problem(400, "invalid-request")
+            assert await rejects(there) == [kept]
 
     play(scene())
 

@@ -146,6 +146,23 @@ def test_a_compressed_body_is_refused_as_subscribers_could_not_know(
     play(scene())
 
 
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [("/events", ONE_EVENT), ("/events", BATCH), ("/subscriptions", "application/json")],
+)
+def test_json_in_another_charset_than_utf_8_is_refused(tmp_path: Path, path: str, content_type: str) -> None:
+    async def scene() -> None:
+        async with relay(tmp_path) as api:
+            for charset in ("utf-16", '"ISO-8859-1"'):
+                got = await api.post(path, {}, **{"content-type": f"{content_type}; charset={charset}"})
+                (fault,) = got.problem(415, "unsupported-media-type")["errors"]
+                assert fault["header"] == "content-type"
+            got = await api.post(path, {}, **{"content-type": f"{content_type};charset=UTF-8"})
+            assert got.status in (400, 422)
+
+    play(scene())
+
+
 def test_our_attribute_names_are_dropped_and_other_names_with_fl_are_the_users(tmp_path: Path) -> None:
     async def scene() -> None:
         async with relay(tmp_path) as api, receiver() as sink:

@@ -18,10 +18,11 @@ from fairlead.core.attributes import check_attributes
 from fairlead.core.event import Event
 from fairlead.core.json_text import check_value, value_of
 from fairlead.core.log import Appended
+from fairlead.core.payload import check_coding
 from fairlead.core.policy import Principal
 from fairlead.engine.ingest import Ingest
 from fairlead.engine.reject_ids import RejectIds
-from fairlead.errors import Fault, Forbidden, InvalidEvent, MalformedJson, Problem
+from fairlead.errors import Fault, Forbidden, InvalidEvent, MalformedJson, Problem, UnsupportedMediaType
 from fairlead.ports import Clock, Reject, Store
 
 SOURCE = "/imagefactory"
@@ -68,12 +69,14 @@ class ImagefactoryBridge:
 
         Raises:
             MalformedJson, InvalidEvent: not a callback; it was kept as a reject.
+            UnsupportedMediaType: it is compressed; it was kept as a reject.
             Forbidden, StoreFull, StoreBusy, Overloaded, Stopping: as `Ingest.accept`.
         """
         _require(principal)
         try:
+            check_coding(headers.get("content-encoding", ""))
             callback = read_callback(path, body)
-        except (MalformedJson, InvalidEvent) as problem:
+        except (MalformedJson, InvalidEvent, UnsupportedMediaType) as problem:
             await self._keep(path, headers, redact_blindly(body), None, _reason(problem))
             raise
         return await self._store_callback(principal, callback)

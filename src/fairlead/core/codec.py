@@ -17,7 +17,7 @@ from fairlead.core import json_text
 from fairlead.core.attributes import OURS, check_attributes, pointer_to
 from fairlead.core.event import Event
 from fairlead.core.http_binding import decode_binary, encode_binary
-from fairlead.core.payload import payload_in_json, payload_of
+from fairlead.core.payload import check_charset, payload_in_json, payload_of
 from fairlead.errors import Fault, InvalidEvent, Problem, TooLarge, UnsupportedMediaType
 
 __all__ = [
@@ -105,9 +105,13 @@ def decode_request(
     Raises:
         MalformedJson, InvalidEvent: the content cannot be taken; every fault is named.
         TooLarge: too many events, or an event of more than `max_event_bytes` as it came.
-        UnsupportedMediaType: not a content type of events, and no `ce-specversion` header.
+        UnsupportedMediaType: not a content type of events, and no `ce-specversion` header; JSON in another
+            charset than UTF-8.
     """
-    media_type = (content_type or "").partition(";")[0].strip().lower()
+    first, parameters, _ = (content_type or "").partition(";")
+    media_type = first.strip().lower()
+    if content_type and parameters and media_type in (STRUCTURED, BATCH):
+        check_charset(content_type, SUPPORTED)
     if media_type == STRUCTURED:
         _check_size(len(body), max_event_bytes)
         return [decode_structured(body)]

@@ -13,13 +13,14 @@ from __future__ import annotations
 import binascii
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from fairlead.core import json_text
 from fairlead.core.attributes import is_json_type, shown
-from fairlead.errors import Fault, InvalidEvent, MalformedJson
+from fairlead.errors import Fault, InvalidEvent, MalformedJson, UnsupportedMediaType
 
 Form = Literal["json", "text", "binary"]
 
@@ -112,6 +113,39 @@ def charset_of(content_type: str) -> str | None:
     """The `charset` parameter of a media type, in lower case."""
     found = _CHARSET.search(content_type)
     return found[1].lower() if found else None
+
+
+def check_charset(content_type: str, supported: Sequence[str]) -> None:
+    """Refuse JSON that says to be in another charset than UTF-8, which JSON is (RFC 8259, 8.1).
+
+    Raises:
+        UnsupportedMediaType: with the content types that are `supported`.
+    """
+    if charset_of(content_type) not in _UTF8:
+        hint = "send JSON in UTF-8, and leave the charset out"
+        raise UnsupportedMediaType(
+            f"content-type is {content_type[:100]}; {hint}",
+            faults=[Fault(header="content-type", detail="must not name a charset but utf-8", hint=hint)],
+            members={"supported": list(supported)},
+        )
+
+
+def check_coding(coding: str) -> None:
+    """Refuse a body that is compressed: what is kept and sent on has no place to say so.
+
+    Args:
+        coding: the `content-encoding` header.
+
+    Raises:
+        UnsupportedMediaType
+    """
+    if coding.strip().lower() not in ("", "identity"):
+        detail, hint = "must be identity, or not there", "send the body as it is, not compressed"
+        raise UnsupportedMediaType(
+            f"content-encoding is {coding[:100]!r}; {hint}",
+            faults=[Fault(header="content-encoding", detail=detail, hint=hint)],
+            members={"supported": ["identity"]},
+        )
 
 
 def _unbase64(encoded: msgspec.Raw) -> bytes:

@@ -137,6 +137,7 @@ class RejectsApi:
     async def replay(self, request: Request) -> Response:
         """202 as `POST /events`, and the reject is gone; 422 where it still cannot be taken."""
         request.query()
+        (await request.members((), optional=True)).check()
         reject = await self._find(request)
         rejecter = self._rejecters.get(reject.source)
         if rejecter is None:

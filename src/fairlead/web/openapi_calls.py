@@ -173,11 +173,11 @@ CALLS: tuple[Call, ...] = (
     Call("DELETE", "/rejects/{id}", "Forget a reject", {204: None}, (e.NotFound, *STORE)),
     Call(
         "POST", "/rejects/{id}/replay", "Take a reject as an event after all", {202: ref("Accepted")},
-        (e.NotFound, e.InvalidEvent, *TAKING),
+        (*REQUEST, e.NotFound, e.InvalidEvent, *TAKING), takes=closed(""), optional_body=True, example={},
     ),
     Call(
         "PUT", "/bridges/{name}/{path}", "A callback of another product: `imagefactory`", {204: None},
-        (e.MalformedJson, e.InvalidEvent, e.TooLarge, e.RequestTimeout, e.NotFound, *TAKING),
+        (*BODY, e.InvalidEvent, e.NotFound, *TAKING),
         takes={"type": "object"}, example=IMAGE,
     ),
     Call("GET", "/healthz", "Whether the process answers", {200: shown("status", status=TEXT)}, login=False),

@@ -12,6 +12,7 @@ import msgspec
 
 from fairlead.core.json_text import check_value, malformed, value_of
 from fairlead.core.members import Members
+from fairlead.core.payload import check_charset, check_coding
 from fairlead.core.policy import ANYONE, Principal
 from fairlead.errors import Fault, InvalidHeader, InvalidRequest, UnsupportedMediaType
 from fairlead.web.access import is_loopback, is_loopback_peer
@@ -19,6 +20,7 @@ from fairlead.web.body import Receive, read_body
 from fairlead.web.limits import BodyLimits
 from fairlead.web.query import Query, Word
 
+_SUPPORTED = ["application/json"]
 _JSON = re.compile(rb"application/(?:[^;]+\+)?json\s*(?:;|\Z)", re.IGNORECASE)
 _TAG = re.compile(r'"([0-9]{1,18})"')
 
@@ -63,12 +65,12 @@ class Request(msgspec.Struct, eq=False):
         """The body, as it was sent.
 
         Raises:
-            UnsupportedMediaType: it is compressed: what is kept and sent on has no place to say so.
+            UnsupportedMediaType: it is compressed.
             TooLarge, Disconnected: as `read_body`.
         """
         coding = self.named.get(b"content-encoding")
-        if coding is not None and coding.strip().lower() not in (b"", b"identity"):
-            raise _encoded(coding)
+        if coding is not None:
+            check_coding(coding.decode("latin-1"))
         limit = self.limits.request_bytes if limit_bytes is None else limit_bytes
         return await read_body(self.receive, self.header(b"content-length"), limit)
 
@@ -76,7 +78,8 @@ class Request(msgspec.Struct, eq=False):
         """The body decoded from JSON; {} for none where it is `optional`.
 
         Raises:
-            UnsupportedMediaType: another content type. MalformedJson: not JSON in UTF-8, or nested too deep.
+            UnsupportedMediaType: another content type or charset.
+            MalformedJson: not JSON in UTF-8, or nested too deep.
             TooLarge, Disconnected: as `body`.
         """
         body = await self.body()
@@ -87,8 +90,9 @@ class Request(msgspec.Struct, eq=False):
             shown = "missing" if content_type is None else repr(content_type.decode(errors="replace")[:100])
             raise UnsupportedMediaType(
                 f"the content-type is {shown}; this call takes application/json",
-                members={"supported": ["application/json"]},
+                members={"supported": _SUPPORTED},
             )
+        check_charset(content_type.decode("latin-1"), _SUPPORTED)
         check_value(body, "")
         try:
             value = value_of(body)
@@ -123,14 +127,6 @@ class Request(msgspec.Struct, eq=False):
             fault = Fault(header=shown, detail="must be * or entity tags", hint=hint)
             raise InvalidHeader(f"{shown} is {text[:100]!r}; it must be * or entity tags", faults=[fault])
         return [int(match[1]) if (match := _TAG.fullmatch(tag)) else 0 for tag in tags]
-
-
-def _encoded(coding: bytes) -> UnsupportedMediaType:
-    detail, hint = "must be identity, or not there", "send the body as it is, not compressed"
-    return UnsupportedMediaType(
-        f"content-encoding is {coding.decode(errors='replace')[:100]!r}; {hint}",
-        faults=[Fault(header="content-encoding", detail=detail, hint=hint)],
-    )
 
 
 class Body(Members):
