@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from fairlead.config.settings import Auth, Egress
+from fairlead.config.settings import Auth, Egress, StoreOptions
+from fairlead.core.channel import ChannelId
+from fairlead.web.openapi import openapi_document
 from tests.contract.api_scene import ONE_EVENT, Relay, event, play, relay
 from tests.contract.wire_scene import TAKEN, answer, receiver, shows, soon, subscribe
 
@@ -59,6 +61,22 @@ def test_metrics_have_names_and_labels_of_the_interface(tmp_path: Path) -> None:
             helped = set(re.findall(r"^# HELP (\S+)", text, re.MULTILINE))
             typed = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
             assert set(seen) <= helped & typed
+
+    play(scene())
+
+
+def test_a_store_that_is_full_or_damaged_is_told_and_the_relay_is_ready_all_the_same(tmp_path: Path) -> None:
+    async def scene() -> None:
+        full = StoreOptions(disk_reserve_bytes=2**60)
+        readiness = openapi_document()["components"]["schemas"]["Readiness"]["properties"]
+        async with relay(tmp_path, store_options=full) as api:
+            (await api.post("/events", event(), **{"content-type": ONE_EVENT})).problem(507, "store-full")
+            for state in ("full", "damaged"):
+                got = await api.get("/readyz")
+                assert (got.status, got.json["store"]) == (200, state)
+                assert state in readiness["store"]["enum"]
+                assert "\nfairlead_store_ok 0" in (await api.get("/metrics")).body.decode()
+                api.server.node.dispatcher.damage[ChannelId("s", 0)] = "event 0:1 is damaged"
 
     play(scene())
 

@@ -216,7 +216,7 @@ SCHEMAS: dict[str, Schema] = {
     "Readiness": shown(
         "status",
         status=words("starting", "ready", "stopping", "failed"),
-        store=words("ok", "failed"),
+        store=words("ok", "full", "damaged", "failed"),
         partitions_owned=COUNT,
         partitions=COUNT,
         sources=array(ref("Source")),

@@ -96,6 +96,7 @@ class StatusQueries:
         greatest = max((lag.seconds for _, lag in lags), default=0.0)
         events = [(label, lag.events) for label, lag in lags]
         size = await self._store.log.size_bytes()
+        sound = await self._store_state() == "ok"
         return self._telemetry.render(frozenset(one.id for one in seen)) + "".join(
             (
                 family("fairlead_lag_events", "gauge", "Events that a subscription has yet to get.", events),
@@ -104,6 +105,12 @@ class StatusQueries:
                 ),
                 family("fairlead_lanes", "gauge", "Lanes that wait for a retry or an operator.", lanes),
                 family("fairlead_log_bytes", "gauge", "Size of the store on disk.", [({}, size)]),
+                family(
+                    "fairlead_store_ok",
+                    "gauge",
+                    "1 while /readyz says so of the store.",
+                    [({}, float(sound))],
+                ),
                 family("fairlead_channel_target", "gauge", "The target in use, by its place.", targets),
                 route_metrics(every, waiting),
             )
