@@ -388,6 +388,29 @@ def test_listening_leaves_a_subscription_that_delivers_elsewhere_alone(tmp_path:
         assert "delivers to https://10.1.2.3/hook" in done.err
 
 
+SECRET = "whsec_" + "A" * 32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--secret", "foo"), 2, "a secret begins with whsec_"),
+        (("--secret", SECRET, "--secret", "whpk_Zm9v"), 2, "a whpk_ holds 32 bytes in base64, this one 3"),
+        (("--secret", "foo", "--library"), 2, "a secret begins with whsec_"),
+        (("--secret", f"whsk_{'A' * 43}=", "--library"), 2, "does not begin with whsec_ or whpk_"),
+        (("--secret", SECRET, "--library", "--inbox", "nowhere/inbox.db"), 6, "nowhere/inbox.db cannot be"),
+    ],
+)
+def test_listening_does_not_begin_with_what_no_delivery_could_be_taken_with(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    done = run("listen", "--port", "0", *arguments, folder=tmp_path)
+    assert (done.code, done.out) == (code, "")
+    (line,) = done.err.splitlines()
+    assert said in line
+    assert "foo" not in line
+
+
 # -- what cannot be sent or written --------------------------------------------------------------------------
 
 

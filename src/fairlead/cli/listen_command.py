@@ -76,10 +76,14 @@ def command(
     if subscribe is not None and not secrets:
         secrets = ("whsec_" + base64.b64encode(os.urandom(24)).decode(),)
     stop = threading.Event()
-    listener = Listener(_shown(caller.as_json, count, stop), secrets, fail, library, inbox)
+    try:
+        listener = Listener(_shown(caller.as_json, count, stop), secrets, fail, library, inbox)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--secret") from None
     try:
         server = Server(listener, "127.0.0.1", port)
     except OSError as error:
+        listener.close()
         raise PortInUse(
             f"port {port} cannot be listened on: {error.strerror}; choose another with --port"
         ) from None

@@ -16,9 +16,10 @@ from typing import Any
 
 from fairlead.cli.order import OrderCheck, Verdict
 from fairlead.core.event import Event
-from fairlead.core.signature import verify
-from fairlead.errors import Unauthenticated
+from fairlead.core.signature import check_verifying, verify
+from fairlead.errors import StoreError, Unauthenticated
 from fairlead.sdk.receiver import Receiver
+from fairlead.sdk.sqlite_inbox import SqliteInbox
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
 Show = Callable[[dict[str, Any], Verdict], None]
@@ -33,6 +34,10 @@ class Listener:
         secrets: deliveries must be signed with one of them; empty takes everything.
         fail: the share of deliveries to answer with 503, to see them come again.
         library: answer as the receiver library does, with an inbox in `inbox` (None: a temporary file).
+
+    Raises:
+        ValueError: a secret is none, or with `library` not one of a receiver; the message never holds it.
+        StoreError: the inbox cannot be opened.
     """
 
     show: Show
@@ -49,11 +54,18 @@ class Listener:
     _consuming: threading.Thread | None = None
 
     def __post_init__(self) -> None:
+        for secret in self.secrets:
+            check_verifying(secret)
         self._folder = tempfile.TemporaryDirectory(prefix="fairlead-inbox-")
         self._receiver: Receiver | None = None
         if self.library:
-            inbox = self.inbox or str(Path(self._folder.name) / "inbox.db")
+            inbox = SqliteInbox(self.inbox or Path(self._folder.name) / "inbox.db")
             self._receiver = Receiver(self._handle, secrets=list(self.secrets), inbox=inbox)
+            try:
+                inbox.open()
+            except StoreError:
+                self.close()
+                raise
 
     def answer(
         self, method: str, headers: Mapping[str, str], body: bytes

@@ -117,6 +117,11 @@ def check_secret(secret: str) -> None:
     _signing(secret)
 
 
+def check_verifying(secret: str) -> None:
+    """Check that a secret can verify. Raises InvalidSecret, saying why without showing it."""
+    _verifying(secret)
+
+
 def new_secret(random_bytes: bytes) -> str:
     """A `whsec_…` of 24 to 64 random bytes. Raises InvalidSecret for another number of them."""
     secret = _SHARED + b64encode(random_bytes).decode()
