@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +204,31 @@ def test_an_event_asked_for_by_name_says_who_got_it(tmp_path: Path) -> None:
             await api.until(delivered)
             assert receiver.got[0]["data"] == {"n": 1}
             assert "deliveries" not in (await api.get("/events")).json["items"][0]
+
+    play(scene())
+
+
+def test_a_damaged_row_is_told_as_such_and_hides_nothing_before_it(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with relay(tmp_path) as api:
+            await api.publish(*(event(f"a-{n}") for n in range(9)))
+            with contextlib.closing(sqlite3.connect(tmp_path / "relay.db")) as database, database:
+                database.execute("UPDATE log SET data = 'x' WHERE id = 'a-7'")
+            for following in ({}, {"follow": "true"}):
+                page, after, seen = (await api.get("/events")).json, "", []
+                while page["items"]:
+                    seen += [item["event"]["id"] for item in page["items"]]
+                    after = page["next"]
+                    got = await api.get("/events", after=after, **following)
+                    if got.status != 200:
+                        break
+                    page = got.json
+                assert seen == [f"a-{n}" for n in range(7)]
+                problem = got.problem(500, "internal")
+                assert problem["title"] == "The store is damaged"
+                assert "fairlead store check" in problem["detail"]
+            (behind,) = (await api.get("/events", source="/heat", id="a-8")).json["items"]
+            assert behind["position"] == 9
 
     play(scene())
 

@@ -59,7 +59,7 @@ class Log(Protocol):
     async def search(self, query: EventQuery) -> list[Entry]:
         """The entries a query asks for; `key`, or `source` with `id`, use an index, others scan.
 
-        The list also ends at `PAGE_BYTES`.
+        The list also ends at `PAGE_BYTES`. Raises as `read`.
         """
 
     async def first_at(self, accepted_at: float) -> dict[int, int]:

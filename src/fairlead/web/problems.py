@@ -18,6 +18,12 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 _log = logging.getLogger(__name__)
 
 
+class StoreDamaged(Internal):
+    """What was asked for stands in the store and cannot be read: the operator's disk, not our defect."""
+
+    title = "The store is damaged"
+
+
 def problem_response(problem: Problem, request_id: str) -> Response:
     """The answer that tells the caller what was wrong, where, and what to do."""
     headers = [(b"content-type", MEDIA_TYPE.encode())]
@@ -41,10 +47,9 @@ def defect_response(error: Exception, request_id: str, what: str) -> Response:
         _log.error("request failed with the store", extra={**extra, "detail": str(error)})
         detail = "the store failed, and the relay ends; nothing is known of this request, so send it again"
         return problem_response(Stopping(detail, retry_after_seconds=10), request_id)
-    if isinstance(error, StoreCorrupt):  # the operator's disk, not our defect: it says what to do
+    if isinstance(error, StoreCorrupt):
         _log.error("request met damage in the store", extra={**extra, "detail": str(error)})
-        detail = str(error)
-    else:
-        _log.error("request failed by a defect", extra=extra, exc_info=error)
-        detail = f"the relay's log has the details under request_id {request_id}"
+        return problem_response(StoreDamaged(str(error)), request_id)
+    _log.error("request failed by a defect", extra=extra, exc_info=error)
+    detail = f"the relay's log has the details under request_id {request_id}"
     return problem_response(Internal(detail), request_id)

@@ -18,7 +18,7 @@ from fairlead.engine.arrivals import Arrivals
 from fairlead.engine.pages import Number, Page, from_cursor, to_cursor
 from fairlead.engine.permissions import ANY
 from fairlead.engine.queries.fates import Fates
-from fairlead.errors import Forbidden
+from fairlead.errors import Forbidden, StoreCorrupt
 from fairlead.ports import Clock, Store
 
 FOLLOW_SECONDS = 30.0
@@ -51,8 +51,11 @@ class EventQueries:
         With `source` and `id` each item says what became of it (`deliveries`), for the subscriptions that
         the principal may read.
 
+        A damaged row ends a page before it, and is told by the page that would begin with it.
+
         Raises:
             Forbidden: no grant to read events. InvalidQuery: `after` is not a cursor of this list.
+            StoreCorrupt: the first event is damaged.
         """
         if not principal.may("read", subscription=ANY):
             raise Forbidden(
@@ -65,8 +68,7 @@ class EventQueries:
         if follow:
             return await self._follow(principal, query, wait_seconds)
         heads = await self._store.log.heads()
-        entries = await self._store.log.search(query)
-        full = _is_full(query, entries)
+        entries, full = await self._search(query)
         places = _places(query, heads, entries, full)
         return Page(await self._items(principal, query, entries), _cursor(places) if full else None)
 
@@ -80,8 +82,7 @@ class EventQueries:
             ring = self._arrivals.expect()
             try:
                 heads = await self._store.log.heads()
-                entries = await self._store.log.search(query)
-                full = _is_full(query, entries)
+                entries, full = await self._search(query)
                 places = _places(query, heads, entries, full)
                 items = await self._items(principal, query, entries)
                 left = deadline - self._clock.monotonic()
@@ -92,6 +93,18 @@ class EventQueries:
                     await asyncio.wait({ring}, timeout=left)
             finally:
                 self._arrivals.forget(ring)
+
+    async def _search(self, query: EventQuery) -> tuple[list[Entry], bool]:
+        """What a query finds before the first damaged row, and whether the search may have ended early."""
+        while True:
+            try:
+                entries = await self._store.log.search(query)
+            except StoreCorrupt:
+                if query.limit == 1:
+                    raise
+                query = replace(query, limit=query.limit // 2)
+            else:
+                return entries, _is_full(query, entries)
 
     async def _items(
         self, principal: Principal, query: EventQuery, entries: Sequence[Entry]
