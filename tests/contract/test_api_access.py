@@ -296,6 +296,23 @@ def test_readiness_tells_strangers_only_whether(tmp_path: Path) -> None:
     play(scene())
 
 
+def test_a_probe_needs_no_host_and_any_other_call_does(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with relay(tmp_path) as api:
+            for path, body in ((b"/healthz", {"status": "ok"}), (b"/readyz", {"status": "ready"})):
+                got = parse_answer(await api.raw(b"GET " + path + b" HTTP/1.0\r\n\r\n"))
+                assert (got.status, got.json) == (200, body)
+                named = await api.raw(b"GET " + path + b" HTTP/1.0\r\nHost: relay.example\r\n\r\n")
+                parse_answer(named).problem(403, "foreign-host")
+                origin = await api.raw(b"GET " + path + b" HTTP/1.0\r\nOrigin: http://127.0.0.1\r\n\r\n")
+                parse_answer(origin).problem(403, "foreign-origin")
+            for path in (b"/events", b"/metrics", b"/openapi.json", b"/readyz/"):
+                bare = await api.raw(b"GET " + path + b" HTTP/1.0\r\n\r\n")
+                parse_answer(bare).problem(403, "foreign-host")
+
+    play(scene())
+
+
 def test_a_relay_that_stops_is_not_ready(tmp_path: Path) -> None:
     async def scene() -> None:
         async with relay(tmp_path) as api:

@@ -37,16 +37,23 @@ class Access:
         """Whether calls need no login."""
         return self._loopback and not await self._configured()
 
-    def check_browser(self, host: bytes | None, origin: bytes | None, *, is_open: bool) -> None:
+    def check_browser(
+        self, host: bytes | None, origin: bytes | None, *, is_open: bool, is_probe: bool = False
+    ) -> None:
         """Refuse what only a browser sends on somebody else's behalf.
 
         A page of another origin may not call: it could use a login that the browser remembers. While no
         login is needed, the Host must be loopback too, or any name that resolves to 127.0.0.1 were a way in.
 
+        Args:
+            is_probe: a call on health, which may also come without any Host: load balancers speak HTTP/1.0,
+                browsers always send one.
+
         Raises:
             ForeignOrigin, ForeignHost
         """
-        if is_open and not (host is not None and is_loopback(host)):
+        nameless = host is None and is_probe
+        if is_open and not nameless and not is_loopback(host or b""):
             shown = "missing" if host is None else repr(host.decode("latin-1"))
             raise ForeignHost(
                 f"the Host header is {shown}; while no authentication is configured only 127.0.0.1, [::1] "

@@ -13,6 +13,8 @@ from fairlead.web.request import Request
 from fairlead.web.response import Response, json_response
 from fairlead.web.router import Route
 
+PROBED = frozenset((b"/healthz", b"/readyz"))
+
 
 class HealthApi:
     """The calls that machines make. All but `/metrics` never need a login.

@@ -17,7 +17,7 @@ from fairlead.ports import Authenticator, Clock
 from fairlead.web.access import Access
 from fairlead.web.api_acks import AcksApi
 from fairlead.web.api_events import EventsApi
-from fairlead.web.api_health import HealthApi
+from fairlead.web.api_health import PROBED, HealthApi
 from fairlead.web.api_keys import KeyBook, KeysApi
 from fairlead.web.api_lanes import LanesApi
 from fairlead.web.api_rejects import Bridge, BridgesApi, Rejecter, RejectsApi
@@ -89,7 +89,8 @@ class WebApp:
     async def _answer(self, request: Request) -> Response:
         access, named = self._access, request.named
         is_open = await access.open()
-        access.check_browser(named.get(b"host"), named.get(b"origin"), is_open=is_open)
+        is_probe = request.raw_path in PROBED
+        access.check_browser(named.get(b"host"), named.get(b"origin"), is_open=is_open, is_probe=is_probe)
         route, request.params = self.router.find(request.method, request.raw_path)
         if is_open or not route.login:
             request.principal = ANYONE
