@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -526,6 +527,11 @@ def test_the_store_is_checked_compacted_and_brought_back(tmp_path: Path) -> None
         assert relay.document("subscriptions", "show", "s")["status"]["generation"] > before
         relay.end()
     assert run("store", "check", "--store", "sqlite:///none.db", folder=tmp_path).code == 6
+    os.truncate(tmp_path / "fairlead.db", 5000)
+    damaged = run("store", "check", "--json", folder=tmp_path)
+    assert damaged.code == 1
+    assert damaged.document["ok"] is False
+    assert ["malformed" in line for line in damaged.document["damage"]] == [True]
 
 
 def test_the_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -195,6 +196,13 @@ def test_each_damage_is_one_line_that_says_where_and_what(path: Path, damage: st
     lines = check(path)
     assert [line for line in lines if says in line], lines
     assert not [line for line in lines if "\n" in line]
+
+
+@pytest.mark.parametrize("size_bytes", [100, 4096, 20_000])
+def test_a_store_that_was_cut_short_is_a_damage_to_report(path: Path, size_bytes: int) -> None:
+    os.truncate(path, size_bytes)
+    (line,) = check(path)
+    assert line == f"{path}: database disk image is malformed"
 
 
 # -- the WAL -------------------------------------------------------------------------------------------

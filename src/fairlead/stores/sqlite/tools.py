@@ -90,15 +90,16 @@ def check(path: StorePath) -> list[str]:
     Raises:
         StoreForeign, StoreNewer: not a store that this Fairlead can judge. StoreError: there is none.
     """
-    file = _existing(path)
     try:
-        connection = file.connect_read_only()
+        connection = _existing(path).connect_read_only()
         try:
             return damages(connection)
         finally:
             connection.close()
     except Error as error:
-        return [f"{file.path}: {error}"]
+        return [f"{os.fspath(path)}: {error}"]
+    except StoreCorrupt as corrupt:  # so much so that it cannot even be told what version it is of
+        return [f"{os.fspath(path)}: {corrupt.__cause__}"]
 
 
 def damages(connection: Connection) -> list[str]:
