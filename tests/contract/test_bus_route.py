@@ -474,6 +474,28 @@ def test_a_put_that_takes_the_bus_away_sends_what_was_under_way_over_rest() -> N
     on_bus(scenario)
 
 
+def test_a_start_remembers_since_when_and_why_a_channel_is_where_it_is() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS, REST), options=LIBRARY)
+        bus.turn(up=False)
+        await scene.publish("k1")
+        await scene.until_took(1)
+        await scene.until_settled()
+
+        async def route() -> tuple[str, str]:
+            status = await scene.inside(scene.node.queries.status(await scene.stored()))
+            (found,) = (one for one in status["routes"] if one["state"] == "rest")
+            return found["reason"], found["since"][: len("2026-11-22T14:50:05")]
+
+        before = await route()
+        assert before[0]
+        await scene.until(lambda: scene.loop.time() > 60)
+        await scene.crash()
+        assert await route() == before
+
+    on_bus(scenario)
+
+
 def test_a_target_that_is_gone_at_a_start_is_left_for_the_first() -> None:
     async def scenario(scene: Scene, bus: HandBus) -> None:
         await scene.subscribe(targets=(BUS, REST), options=LIBRARY)

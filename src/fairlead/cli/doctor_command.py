@@ -20,7 +20,7 @@ from fairlead.cli import output
 from fairlead.cli.api import RefusedError, UnreachableError, path_of
 from fairlead.cli.calling import Caller, calls_api
 from fairlead.cli.configured import read_config
-from fairlead.cli.status_command import age, last_error
+from fairlead.cli.status_command import age, last_error, since_and_why
 from fairlead.config import Config, store_path
 from fairlead.core.durations import format_duration, format_size
 from fairlead.core.failover import SILENCE
@@ -222,7 +222,7 @@ def _routes(item: dict[str, Any]) -> Iterator[Finding]:
     name, status = item["id"], item["status"]
     for route in status.get("routes") or ():
         channels = output.counted(route["channels"], "channel")
-        since = f"since {output.when(route['since'])}: {route['reason']}"
+        since = f"since {since_and_why(route)}"
         check = f"subscription {name}"
         if route["state"] in ("suspect", "waiting"):
             what = _about_silence(route, status) or "mend that"

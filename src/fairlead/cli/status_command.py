@@ -88,9 +88,15 @@ def route(item: dict[str, Any]) -> str | None:
     told = []
     for one in item["status"].get("routes") or ():
         usual = one["target"] == 0 and one["state"] in ("bus", "rest")
-        why = "" if usual else f" since {output.when(one['since'])}: {one['reason']}"
+        why = "" if usual else f" since {since_and_why(one)}"
         told.append(f"{one['channels']} {one['state']}{why}")
     return ", ".join(told) or None
+
+
+def since_and_why(route: dict[str, Any]) -> str:
+    """Since when a route is what it is, and why where that is known."""
+    because = f": {route['reason']}" if route["reason"] else ""
+    return f"{output.when(route['since'])}{because}"
 
 
 def last_error(error: dict[str, Any] | None) -> str | None:

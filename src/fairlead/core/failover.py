@@ -118,6 +118,10 @@ class Failover:
         """Whether events may go to the target in use at this moment."""
         return self.state in ("bus", "rest") or (self.state == "waiting" and not self.on_bus)
 
+    def recall(self, reason: str, since: float) -> None:
+        """Be what a channel became then, for that reason, before its owner was made anew."""
+        self.reason, self.since = reason, since
+
     # -- what happens --------------------------------------------------------------------------------------
 
     def link(self, target: int, up: bool, detail: str, now: float) -> None:

@@ -13,6 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from fairlead.core.answer import AnswerDocument
+from fairlead.core.channel import ChannelState
 from fairlead.core.failover import SILENCE, Failover, Switch
 from fairlead.core.subscription import Subscription
 from fairlead.core.target_health import Transport
@@ -101,10 +102,13 @@ class ChannelRoute:
         self._replaced = True
         self.steer()
 
-    def loaded(self) -> None:
+    def loaded(self, state: ChannelState) -> None:
         """The channel was read anew; it goes on with the target that the store names."""
         if self.failover.target != self._owner.fence.target:
             self.failover = self._new_failover(self._owner.subscription, self._owner.fence.target)
+        if not self.failover.reason and state.reason and state.switched_at is not None:
+            clock = self._owner.works.clock
+            self.failover.recall(state.reason, clock.monotonic() - max(0.0, clock.now() - state.switched_at))
         self._owner.lanes.bus.chain(chained=self.publishes)
 
     def steer(self) -> None:

@@ -84,7 +84,7 @@ class Owner:
             old, self.lanes = self.lanes, self._new_lanes(state, self.lanes.bus.window if same else None)
             self.lanes.paging.poke(old.paging.poked, None, self.works.clock.monotonic())
             if self.route is not None:
-                self.route.loaded()
+                self.route.loaded(state)
         finally:
             self.scanner.resume()
         if self.lanes.urgent:  # a lane waits for what was settled before the load
