@@ -145,6 +145,7 @@ def test_a_file_that_is_not_ours_is_refused_and_not_touched(
         with pytest.raises(error, match=says) as caught:
             SqliteStore.open(path)
         assert str(path) in str(caught.value)
+    assert make is _newer or list(tmp_path.iterdir()) == [path], "nothing is left beside it"
     with pytest.raises(error):
         check(path)
     assert path.read_bytes() == before

@@ -11,6 +11,7 @@ import fcntl
 import os
 import sqlite3
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -99,16 +100,9 @@ class SqliteFile:
         """Keep every other process out until `unlock` or the end of this process.
 
         Raises:
-            StoreLocked: another process has it. StoreError: the directory cannot be written.
+            StoreLocked: another process has it. StoreError: the lock file cannot be written.
         """
-        name = self.path.with_name(self.path.name + ".lock")
-        try:
-            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreError(
-                f"{name} cannot be written: {error.strerror}; "
-                "the store needs a directory that exists and is writable"
-            ) from error
+        descriptor = self._open_lock(self.path.with_name(self.path.name + ".lock"))
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -121,6 +115,28 @@ class SqliteFile:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._lock = descriptor
+
+    def _open_lock(self, name: Path) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW  # root would write to whatever a link leads to
+        try:
+            with suppress(FileExistsError):
+                descriptor = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600)
+                self._share(descriptor)
+                return descriptor
+            return os.open(name, flags)
+        except OSError as error:
+            remedy = "the store needs a directory that exists and is writable"
+            if name.exists():
+                remedy = f"it belongs to user {name.stat().st_uid}: give it to user {os.geteuid()}"
+            raise StoreError(f"{name} cannot be written: {error.strerror}; {remedy}") from error
+
+    def _share(self, lock: int) -> None:
+        """Give a new lock file to those who may use the database: root's would keep its service out."""
+        with suppress(OSError):  # a new store has no database yet, and not every root may do this
+            database = self.path.stat()
+            os.fchmod(lock, database.st_mode & 0o666)
+            if os.geteuid() == 0:
+                os.fchown(lock, database.st_uid, database.st_gid)
 
     def unlock(self) -> None:
         """Let others in; idempotent. The lock file stays: without it two processes could lock two files."""

@@ -23,7 +23,7 @@ from fairlead.stores.sqlite.channels import SqliteChannels
 from fairlead.stores.sqlite.checkpoint import Checkpointer
 from fairlead.stores.sqlite.keys import SqliteKeys
 from fairlead.stores.sqlite.log import SqliteLog
-from fairlead.stores.sqlite.opening import PARTITIONS, connect, prepare, unusable
+from fairlead.stores.sqlite.opening import PARTITIONS, connect, prepare, recognise, unusable
 from fairlead.stores.sqlite.queries import queries
 from fairlead.stores.sqlite.reader import Reader, ThreadReader, WriterReader
 from fairlead.stores.sqlite.rejects import SqliteRejects
@@ -126,6 +126,7 @@ class SqliteStore:
         file = None
         if connection is None and os.fspath(path) != MEMORY:
             file = SqliteFile(path, busy_timeout_seconds=busy_timeout_seconds, factory=factory)
+            recognise(file)  # before a lock file is left beside what is not ours
             file.lock()
         opened = connection
         try:

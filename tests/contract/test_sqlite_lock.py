@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file beside a store that keeps other processes out, and whose it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from fairlead.drivers.sqlite_file import SqliteFile
+from fairlead.errors import StoreError
+from fairlead.stores.sqlite.store import SqliteStore
+from fairlead.stores.sqlite.tools import compact, restored
+from fairlead.testing.store_examples import run
+
+SERVICE = 12_345
+
+
+@contextmanager
+def acting_as(user: int) -> Iterator[None]:
+    """Not as root, who may do everything."""
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def store() -> Iterator[Path]:
+    """A store without a lock file, of a service with a user of its own who can reach it; as root only."""
+
+    async def nothing(_: Any) -> None: ...
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "store.db"
+        run(lambda: SqliteStore.open(path), nothing)
+        lock_of(path).unlink()
+        for place in (path, path.parent):
+            os.chown(place, SERVICE, SERVICE)
+        yield path
+
+
+def lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def lock(path: Path) -> None:
+    file = SqliteFile(path, busy_timeout_seconds=1)
+    file.lock()
+    file.unlock()
+
+
+@pytest.mark.parametrize("tool", [lambda path: restored(path, 1), compact])
+@pytest.mark.parametrize("mode", [0o600, 0o660])
+def test_what_root_does_to_a_store_does_not_keep_its_service_out(store: Path, tool: Any, mode: int) -> None:
+    store.chmod(mode)
+    tool(store)
+    assert {file.stat().st_uid for file in store.parent.iterdir()} == {SERVICE}
+    assert lock_of(store).stat().st_gid == SERVICE
+    assert lock_of(store).stat().st_mode & 0o777 == mode
+    with acting_as(SERVICE):
+        lock(store)
+
+
+def test_a_lock_file_of_somebody_else_is_said_to_be(store: Path) -> None:
+    lock_of(store).touch(mode=0o600)
+    with acting_as(SERVICE), pytest.raises(StoreError) as caught:
+        lock(store)
+    assert f"{lock_of(store)} cannot be written: Permission denied" in str(caught.value)
+    assert f"it belongs to user 0: give it to user {SERVICE}" in str(caught.value)
+
+
+def test_no_link_leads_root_to_another_file(store: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("whole")
+    lock_of(store).symlink_to(other)
+    with pytest.raises(StoreError, match=r"store\.db\.lock cannot be written"):
+        lock(store)
+    assert other.read_text() == "whole"
