@@ -61,6 +61,7 @@ def test_there_may_be_many_and_each_has_its_own_keys() -> None:
         (BASIC + "queu = 'x'", "fairlead.toml:5: [[source]] queu: unknown key; did you mean queue?"),
         (BASIC + BASIC.replace("legacy", "b") + "prefech = 1",
          "fairlead.toml:9: [[source]] prefech: unknown key; did you mean prefetch?"),
+        (BASIC.replace('"in"', f'"{"q" * 256}"'), f'fairlead.toml:4: [[source]] queue: "{"q" * 256}": has 256 bytes; AMQP'),
         (BASIC + "prefetch = 0", "fairlead.toml:5: [[source]] prefetch: 0: must be a whole number from 1"),
         (BASIC + "declare = 'yes'", 'fairlead.toml:5: [[source]] declare: "yes": must be true or false'),
         (BASIC + "format = 'xml'", 'fairlead.toml:5: [[source]] format: "xml": must be "cloudevents" or "json" or'),

@@ -18,6 +18,7 @@ from fairlead.core.pointer import parse_pointer
 from fairlead.errors import ConfigError
 
 FORMATS = ("cloudevents", "json", "oslo")
+MOST_QUEUE_BYTES = 255
 MAPPED = ("source", "type", "subject", "id", "time")
 """The keys of `format = "json"`."""
 
@@ -37,6 +38,14 @@ def _parse_url(value: object) -> str:
     if url.scheme not in ("amqp", "amqps") or "?" in url.target or "#" in value:
         raise ValueError(wanted)
     return value
+
+
+def _parse_queue(value: object) -> str:
+    name = text.parse(value)
+    size = len(name.encode())
+    if size > MOST_QUEUE_BYTES:
+        raise ValueError(f"has {size} bytes; AMQP takes {MOST_QUEUE_BYTES}")
+    return name
 
 
 def _part(name: str) -> Kind[object]:
@@ -62,6 +71,7 @@ def _parse_keys(value: object) -> dict[str, str]:
     return dict(value)
 
 
+queue_name: Kind[str] = Kind("text", "", _parse_queue, lambda value: value)
 broker_url: Kind[str] = Kind("broker URL", "", _parse_url, lambda value: value)
 resource_keys: Kind[dict[str, str]] = Kind("table of JSON Pointers", "", _parse_keys, lambda value: value)
 
@@ -79,7 +89,7 @@ class SourceConfig:
         "The broker: `amqps://host[:port][/vhost]`, or `amqp://` without TLS; no login in it.",
     )
     queue: str = required(
-        text, "The queue. For OpenStack one source for each: `notifications.info` and so on."
+        queue_name, "The queue. For OpenStack one source for each: `notifications.info` and so on."
     )
     credential_file: str | None = setting(
         optional(text),
