@@ -187,7 +187,7 @@ def show(caller: Caller, name: str) -> None:
 @click.argument("name")
 @calls_api
 def remove(caller: Caller, name: str) -> None:
-    """Remove subscription NAME, what it holds and what is waiting for it."""
+    """Remove subscription NAME, what it holds and what is waiting for it. A queue at a broker stays there."""
     reply = caller.api.call("DELETE", path_of("subscriptions", name))
     caller.show(reply, lambda _: output.say(f"removed {name}"))
 
