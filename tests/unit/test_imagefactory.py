@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.bridges.imagefactory import Callback, Last, event_id, following, read_callback
-from fairlead.bridges.imagefactory_secrets import credentials, redact, redact_blindly
+from fairlead.bridges.imagefactory_secrets import MOST_SECRETS, credentials, redact, redact_blindly
 from fairlead.errors import InvalidEvent, MalformedJson, Problem
 
 PATH = "tim/target_images//42"
@@ -240,3 +240,25 @@ def test_no_password_survives(password: str) -> None:
         except ValueError:
             continue
         assert "secret-" not in json.dumps(json.loads(redact(body, decoded)))
+
+
+@pytest.mark.parametrize("spelling", [b"http://u:p@h", b"http://u\\u003ap@h"])
+def test_a_number_that_no_float_holds_is_kept_beside_a_secret(spelling: bytes) -> None:
+    body = b'{"target_image":{"id":"i","status":"NEW","n":1E+999,"callbacks":["%b"]}}' % spelling
+    read = read_callback(PATH, body).body
+    assert b":1E+999," in read
+    assert b"***@h" in read
+
+
+def test_more_secrets_than_can_be_looked_for_are_refused() -> None:
+    urls = [f"http://u{number}:p@h" for number in range(MOST_SECRETS + 1)]
+    with pytest.raises(InvalidEvent, match="64 are the most"):
+        callback({"callbacks": urls})
+    assert b":p@" not in callback({"callbacks": urls[1:]}).body
+
+
+@pytest.mark.parametrize("long", ["https://u:p@h/" + "a:://" * 50_000, "https://" + "a:://" * 50_000])
+def test_a_url_without_end_is_read_through_once(long: str) -> None:
+    """Or nobody else were served meanwhile."""
+    masked = long.replace("u:p@", "***@")
+    assert callback({"callbacks": [long]}).body == image(parameters={"callbacks": [masked]})

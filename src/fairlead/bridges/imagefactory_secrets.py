@@ -10,7 +10,14 @@ from typing import Any
 
 import msgspec
 
+from fairlead.core.json_text import value_of
+from fairlead.errors import Fault, InvalidEvent
+
 MASK = "***@"
+MOST_SECRETS = 64
+"""How many a body's callback URLs may have: each is looked for in all of it, and everybody else waits."""
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 _USER_INFORMATION = re.compile(
     r"(?<=://)([^/?#\s@]*(?:@[^/?#\s@]*)*)@|(?<=://)([^/:?#\s@\[]+:(?!\d+(?:[/?#]|\Z))\S*)@"
@@ -27,17 +34,24 @@ def redact(body: bytes, document: Any) -> bytes:
 
     Args:
         document: the body, decoded.
+
+    Raises:
+        InvalidEvent: its callback URLs have more than `MOST_SECRETS`.
     """
     secrets = {secret for url in _callbacks(document) for secret in credentials(url)}
     if not secrets:
         return body
+    if len(secrets) > MOST_SECRETS:
+        detail = f"has callback URLs with {len(secrets)} user informations; {MOST_SECRETS} are the most"
+        raise InvalidEvent(f"the body {detail}", faults=[Fault(pointer="", detail=detail)])
     by_length = sorted(secrets, key=len, reverse=True)
     for secret in by_length:
         for spelling in {json.dumps(secret), json.dumps(secret, ensure_ascii=False)}:
             body = body.replace(f"{spelling[1:-1]}@".encode(), MASK.encode())
-    left = msgspec.json.decode(body)
-    if any(f"{secret}@" in text for text in _texts(left) for secret in secrets):
-        body = msgspec.json.encode(_without(left, by_length))
+    left = value_of(body)
+    every = "\n".join(_texts(left))
+    if any(f"{secret}@" in every for secret in secrets):
+        body = _encode(_without(left, by_length))
     return body
 
 
@@ -53,7 +67,10 @@ def redact_blindly(body: bytes, *, cut: bool = False) -> bytes:
 
 def credentials(url: str) -> list[str]:
     """The user information of a URL; also of one whose password has a slash, as people write them."""
-    found = [match[1] or match[2] for match in _USER_INFORMATION.finditer(url)]
+    found = []
+    for word in url.split():
+        before, at, _ = word.rpartition("@")  # behind the last one no search would end before the word does
+        found += [match[1] or match[2] for match in _USER_INFORMATION.finditer(before + at)]
     return [one for one in found if one and one != MASK[:-1]]
 
 
