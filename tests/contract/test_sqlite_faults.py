@@ -491,10 +491,12 @@ def test_a_commit_that_finds_the_disk_full_refuses_the_appends_alone(faulty: typ
             await store.log.append([event(9)], NOW)
         with pytest.raises(StoreFull):
             await store.channels.flush([ChannelFlush(one.state.fence, Progress(5, 5))])
+        assert not await store.has_room(), "not even for what may use the reserve, whatever the disk says"
         faulty.fail.clear()
         (appended,) = await store.log.append([event(9)], NOW)
         assert (appended.entry.position, appended.duplicate) == (6, False)
         await one.flush(Progress(5, 5))
+        assert await store.has_room()
 
     run(lambda: SqliteStore.open(factory=faulty), fail)
 

@@ -18,11 +18,15 @@ class Room:
     Args:
         free_bytes: what the disk has left.
         reserve_bytes: what appends must leave of it.
+
+    Attributes:
+        refused: something had no room, and no event was stored since. Read on any thread: who asks after the
+            room of a sound store does not wait for a disk that hangs.
     """
 
     def __init__(self, free_bytes: Callable[[], int], reserve_bytes: int) -> None:
         self._free_bytes, self._reserve_bytes = free_bytes, reserve_bytes
-        self._refused = self._full = False
+        self.refused = self._full = False
 
     def for_events(self) -> bool:
         """Whether events may be appended; they are refused where not."""
@@ -43,13 +47,13 @@ class Room:
     def stored(self, appended: bool) -> None:
         """Something was stored, events among it or not."""
         self._full = False
-        if appended and self._refused:
-            self._refused = False
+        if appended and self.refused:
+            self.refused = False
             _log.info("the disk has room again; events are taken")
 
     def _tell_refused(self) -> None:
-        if not self._refused:
-            self._refused = True
+        if not self.refused:
+            self.refused = True
             _log.warning(
                 "the disk is full: events are refused with 507 until there is room; what was accepted is "
                 "delivered as far as the reserve goes",

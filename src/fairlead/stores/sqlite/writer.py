@@ -124,7 +124,7 @@ class Writer:
 
     async def has_room(self) -> bool:
         """Whether events may be appended, and nothing else was without room. Raises as `write`."""
-        return await self.read(lambda _: self._room.left())
+        return not self._room.refused or await self.read(lambda _: self._room.left())
 
     def check_open(self) -> None:
         """Raise what has ended serving, if anything has."""
