@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -107,8 +108,21 @@ class BusRoute:
         told += [f"lanes {self.relay.api.lanes(NAME)[:20]}"] if self.relay.alive else []
         told += [f"applied {self.applied}, the last {self.history[-5:]}"]
         told += ["the relay said", self.relay.said[-4000:], "the receiver said", self.receiver.said[-4000:]]
-        told += ["the broker said", self.node.said[-3000:]]
+        told += ["the broker said", self.node.said[-3000:], *self._told_by_the_broker()]
         return "\n".join(told)
+
+    def _told_by_the_broker(self) -> Iterator[str]:
+        """What it has and who is there, as far as it answers."""
+        for about, columns in (
+            ("queues", "name messages_ready messages_unacknowledged consumers state"),
+            ("channels", "connection messages_unconfirmed messages_unacknowledged consumer_count state"),
+            ("connections", "pid peer_port state channels"),
+        ):
+            where = ["-p", self.vhost] if about == "queues" else []
+            try:
+                yield self.node.ctl(f"list_{about}", *where, *columns.split())
+            except (AssertionError, subprocess.TimeoutExpired) as error:
+                yield f"no list of its {about}: {error}"
 
     # -- what is waited for --------------------------------------------------------------------------------
 
