@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "src" / "fairlead"
-MODULES = sorted(PACKAGE.rglob("*.py"))
+from tests.unit.source_tree import MODULES, PACKAGE, ROOT, parsed, statements
+
 CORE = [path for path in MODULES if path.parent.name == "core" or "core" in path.relative_to(PACKAGE).parts]
 IMPURE = {
     "asyncio", "concurrent", "http.client", "http.server", "logging", "multiprocessing", "os", "pathlib",
@@ -27,15 +26,15 @@ PURE_THIRD_PARTY = {"msgspec", "cryptography"}
 @cache
 def _imports(path: Path) -> frozenset[str]:
     """Every module that `path` imports when it runs; what only type checkers see does not count."""
-    tree = ast.parse(path.read_text())
+    found = list(statements(parsed(path)))
     unseen = {
         inner
-        for node in ast.walk(tree)
+        for node in found
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for inner in ast.walk(node)
+        for inner in statements(node)
     }
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in found:
         if node in unseen:
             continue
         if isinstance(node, ast.Import):

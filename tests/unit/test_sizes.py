@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-MODULES = sorted((ROOT / "src" / "fairlead").rglob("*.py"))
+from tests.unit.source_tree import MODULES, ROOT, parsed, statements
+
 MOST_LINES_OF_A_MODULE = 299
 MOST_LINES_OF_A_FUNCTION = 49
 VAGUE = {"utils", "util", "common", "helpers", "helper", "manager", "base", "misc"}
@@ -22,7 +22,7 @@ def _name(path: Path) -> str:
 
 
 def _functions(tree: ast.AST) -> Iterator[Function]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return (node for node in statements(tree) if isinstance(node, Function))
 
 
 def _length(function: Function) -> int:
@@ -37,7 +37,7 @@ def _length(function: Function) -> int:
 @cache
 def _shape(path: Path) -> tuple[bool, dict[str, int]]:
     """Whether a module says what it is, and how long its functions are; parsed once for all tests."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     lengths = {f"{_name(path)}:{one.lineno} {one.name}": _length(one) for one in _functions(tree)}
     return bool(ast.get_docstring(tree)), lengths
 
