@@ -132,6 +132,17 @@ def forks(notifier: Any, count: str) -> None:
     drained(notifier)
 
 
+def forks_that_lose(notifier: Any, count: str) -> None:
+    """Lose a burst, and a burst in a child, and wait for a line."""
+    send(notifier, "parent", int(count))
+    pid = os.fork()
+    if pid == 0:
+        send(notifier, "child", int(count))
+    wait_for_line()
+    if pid != 0:
+        os.waitpid(pid, 0)
+
+
 def status(notifier: Any, *counts: str) -> None:
     """Notify so often, and say how the driver stands; again after each line on stdin."""
     for number, count in enumerate(counts):

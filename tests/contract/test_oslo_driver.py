@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import ssl
@@ -261,6 +262,48 @@ def test_a_full_outbox_is_told_counted_and_over_when_there_is_room(service: Serv
     assert numbers(relay, "round0") == list(range(30 - lost))
     assert "WARNING fairlead.publisher Events wait in the outbox" in log
     assert f"Notifications are stored again; this process has lost {lost}" in log
+
+
+def noted(outbox: Path) -> int:
+    """How many losses an outbox knows of."""
+    with closing(sqlite3.connect(outbox)) as file:
+        return int(file.execute("SELECT coalesce(sum(count), 0) FROM lost").fetchone()[0])
+
+
+def told_lost(log: str) -> list[int]:
+    """How many losses each line of a service's log tells of."""
+    return [int(number) for number in re.findall(r"ERROR fairlead.oslo Lost (\d+) notifications", log)]
+
+
+@pytest.mark.parametrize("mode", ["status", "eventlet-status"])
+def test_the_rest_of_a_burst_is_told_though_nothing_follows(service: Service, mode: str) -> None:
+    service.configure(url="http://127.0.0.1:9", outbox=str(service.outbox), max_size="2KiB")
+    with service.start(mode, 30) as process:
+        assert process.stdout is not None
+        lost = int([process.stdout.readline() for _ in range(31)][-1].split()[1])
+        assert lost > 1
+        until(lambda: noted(service.outbox) == lost, "the outbox has heard of all of them")
+        _, log = process.communicate("\n", timeout=DEADLINE_SECONDS)
+    assert told_lost(log) == [1, lost - 1]
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("mode", ["leave", "eventlet-leave"])
+def test_the_rest_of_a_burst_is_told_at_the_end_of_the_process(service: Service, mode: str) -> None:
+    service.configure(url="", outbox=str(service.outbox))
+    _, log = service.run(mode, "k", 30)
+    assert told_lost(log) == [1, 29]
+    assert "Traceback" not in log
+
+
+def test_what_a_parent_has_lost_is_not_told_by_its_children(service: Service) -> None:
+    service.configure(url="http://127.0.0.1:9", outbox=str(service.outbox), max_size="1B")
+    with service.start("forks_that_lose", 10) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(20)][-1]
+        until(lambda: noted(service.outbox) == 20, "the parent's and the child's")
+        _, log = process.communicate("\n", timeout=DEADLINE_SECONDS)
+    assert sorted(told_lost(log)) == [1, 1, 9, 9]
 
 
 def test_the_options_are_listed_for_operators(tmp_path: Path) -> None:
