@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -538,9 +539,16 @@ def test_a_broker_that_blocks_publishers_is_down_and_answers_are_taken_all_the_s
     run(main())
 
 
-def test_a_broker_that_dies_is_found_again(
-    rabbitmq_nodes: RabbitNodes,
+def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
+    """Level, message and broker of what was said of a broker that is away, or back."""
+    found = [one for one in caplog.records if one.message.startswith("a bus is")]
+    return [(one.levelname, one.message, one.__dict__["broker"]) for one in found]
+
+
+def test_a_broker_that_dies_is_found_again_and_each_is_said_once(
+    rabbitmq_nodes: RabbitNodes, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     node = rabbitmq_nodes.node()
 
     async def main() -> None:
@@ -554,11 +562,28 @@ def test_a_broker_that_dies_is_found_again(
             (result,) = await one.publish(link, on_bus(to, parcel()))
             assert result.kind == "lost"
             assert result.detail
+            await until(lambda: "refused" in link.health.detail)
+            at = f"127.0.0.1:{node.port}"
+            assert said(caplog) == [("WARNING", "a bus is away", at)], "not of its tries, nor of the start"
             await asyncio.to_thread(node.start)
             await until(lambda: link.health.up)
+            assert said(caplog)[1:] == [("INFO", "a bus is back", at)]
             assert (await one.publish(link, on_bus(to, parcel())))[0].kind in ("confirmed", "refused")
 
     run(main())
+    assert len(said(caplog)) == 2, "who closes it knows"
+
+
+def test_a_broker_that_is_away_from_the_start_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    at = f"127.0.0.1:{free_port()}"
+
+    async def main() -> None:
+        async with relay() as one:
+            links = [one.link(target(f"amqp://{at}")) for _ in range(2)]
+            await until(lambda: all("refused" in link.health.detail for link in links))
+
+    run(main())
+    assert said(caplog) == [("WARNING", "a bus is away", at)]
 
 
 def test_over_tls_the_broker_must_be_who_it_should_be(rabbitmq_nodes: RabbitNodes, tmp_path: Path) -> None:

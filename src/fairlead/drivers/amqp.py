@@ -21,7 +21,10 @@ from fairlead.drivers.resolver import Resolver
 from fairlead.drivers.tls import client_context
 from fairlead.errors import BrokerFailed, ConfigError, SendFailed
 
-__all__ = ["Broker", "Consumer", "Incoming", "Message", "Result", "Session", "Topology", "where"]
+__all__ = ["NOT_YET", "Broker", "Consumer", "Incoming", "Message", "Result", "Session", "Topology", "where"]
+
+NOT_YET = "not connected yet"
+"""Why a session is down before its first try has ended: nothing is wrong so far."""
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -69,7 +72,7 @@ class Session:
         self._closed = False
         self.up = False
         self.since = self._loop.time()
-        self.detail = "not connected yet"
+        self.detail = NOT_YET
         self._task = self._loop.create_task(self._keep_up())
 
     # -- messages ------------------------------------------------------------------------------------------

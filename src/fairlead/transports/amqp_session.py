@@ -12,7 +12,17 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from fairlead.drivers.amqp import Broker, Consumer, Incoming, Message, Result, Session, Topology
+from fairlead.drivers.amqp import (
+    NOT_YET,
+    Broker,
+    Consumer,
+    Incoming,
+    Message,
+    Result,
+    Session,
+    Topology,
+    where,
+)
 from fairlead.drivers.resolver import Resolver
 from fairlead.errors import BrokerFailed
 from fairlead.ports.bus import TakeAnswer
@@ -25,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 class BrokerSession:
     """Kept up from now until `close`; the reply queue is put in place again whenever it is gone.
+
+    Once per outage the log says that the broker is away, and that it is back.
 
     Args:
         node_id: ends the reply queue's name; the same after each restart, so that its answers are found.
@@ -39,6 +51,9 @@ class BrokerSession:
         self._taking: asyncio.Task[None] | None = None
         self._placing: asyncio.Task[None] | None = None
         self._refusal = ""
+        self._away = False  # as the log says
+        self._closed = False
+        self._name = ", ".join(str(where(address).endpoint) for address in broker.addresses)
         name = f"fairlead {node_id}"
         self._publishing = Session(broker, name=name, changed=self._changed, resolve=resolver)
         self._listening = Session(broker, name=f"{name} (answers)", changed=self._changed, resolve=resolver)
@@ -92,6 +107,7 @@ class BrokerSession:
 
     async def close(self) -> None:
         """Close both connections; idempotent."""
+        self._closed = True
         for task in (self._placing, self._taking):
             if task is not None:
                 task.cancel()
@@ -105,10 +121,20 @@ class BrokerSession:
         return self._consumer is not None and self._consumer.up
 
     def _changed(self) -> None:
+        self._say()
         if self._listening.up and not self._consumes and self._placing is None:
             self._placing = asyncio.get_running_loop().create_task(self._place())
         for changed in list(self._listeners):
             changed()
+
+    def _say(self) -> None:
+        """For whoever is paged: where a subscription has no other target, nothing else tells of it."""
+        if self.up and self._away:
+            self._away = False
+            _log.info("a bus is back", extra={"broker": self._name})
+        elif not self.up and not self._away and self.detail != NOT_YET and not self._closed:
+            self._away = True
+            _log.warning("a bus is away", extra={"broker": self._name, "detail": self.detail})
 
     async def _place(self) -> None:
         """Declare the reply queue until it is consumed from: it is new, or somebody has deleted it.
