@@ -214,6 +214,8 @@ def check_doctor(relay: RelayProcess, found: list[Wrong]) -> None:
                 (one["check"], one["state"]) == (check, state) and wrong.said in one["detail"]
                 for one in findings
             ), f"{check} is {state}: {findings}"
+    login = [one for one in findings if "does not accept the login" in one["detail"]]
+    assert all(one["remedy"].startswith("mend the login: ") for one in login), login
     assert PASSWORD not in done.stdout
 
 

@@ -16,6 +16,7 @@ import pytest
 import trustme
 from standardwebhooks import Webhook
 
+from fairlead.core.answer import MOST_ANSWER_BYTES
 from fairlead.core.channel import ChannelId
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.signature import verify
@@ -289,6 +290,22 @@ def test_answers_are_taken_in_order_and_acknowledged_when_they_are(rabbitmq: Rab
                 assert not one.answers
 
     run(main())
+
+
+def test_a_message_that_is_too_large_for_an_answer_is_said_to_be(
+    rabbitmq: RabbitNode, vhost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with relay() as one, Client(rabbitmq.url(vhost)) as other:
+            await one.up(target(rabbitmq.url(vhost)))
+            await other.up()
+            await other.published(b"x" * (MOST_ANSWER_BYTES + 1), b"{}", exchange="", key=ANSWERS)
+            await until(lambda: len(one.answers) == 1)
+            assert one.answers[0][1] == b"{}", "the other one was none"
+
+    run(main())
+    (record,) = [one for one in caplog.records if one.message == "a message on the reply queue is no answer"]
+    assert record.__dict__["detail"] == "the body has 1048577 bytes; 1048576 are taken"
 
 
 def test_a_reply_queue_that_is_deleted_is_put_in_place_again(rabbitmq: RabbitNode, vhost: str) -> None:

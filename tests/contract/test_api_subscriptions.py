@@ -391,6 +391,33 @@ def test_a_reply_queue_brings_answers_alone_and_in_arrays(
     assert ("no answer" not in caplog.text) is bool(applied)
 
 
+@pytest.mark.parametrize(
+    ("body", "level", "said"),
+    [
+        (ANSWER.replace(b'"s"', b'"gone"'), logging.INFO, "a subscription that is not there"),
+        (ANSWER[:30], logging.WARNING, "the body is not JSON: ends in the middle"),
+        (b"", logging.WARNING, "the body is not JSON: is empty"),
+    ],
+    ids=["deleted", "cut-off", "empty"],
+)
+def test_what_is_wrong_with_an_answer_is_said_as_what_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, body: bytes, level: int, said: str
+) -> None:
+    caplog.set_level(logging.INFO, "fairlead.engine.commands.answers")
+
+    async def scene() -> None:
+        async with relay(tmp_path) as api:
+            secret = (await api.call("PUT", "/subscriptions/gone", wanted())).json["config"]["secret"]
+            await api.call("DELETE", "/subscriptions/gone")
+            headers = _signed(secret, "ack_gone_1_5_41", int(time.time()), body)
+            await api.server.node.answers.take_from_queue(headers, body)
+
+    play(scene())
+    (record,) = [one for one in caplog.records if one.name == "fairlead.engine.commands.answers"]
+    assert record.levelno == level
+    assert said in f"{record.message} {record.__dict__.get('detail')}"
+
+
 @pytest.mark.parametrize("over_http", [True, False])
 def test_an_answer_that_meets_a_defect_costs_no_other_and_its_sender_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, over_http: bool

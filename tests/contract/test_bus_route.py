@@ -376,6 +376,21 @@ def test_with_failover_switch_a_confirm_channel_goes_over_at_once() -> None:
     on_bus(scenario)
 
 
+def test_a_target_that_answers_and_takes_nothing_is_not_said_to_be_silent() -> None:
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        def reasons() -> list[str]:
+            return [one.route.reason for one in scene.dispatcher.views("console") if one.route is not None]
+
+        await scene.subscribe(targets=(REST, Target("https://other.example/hook")))
+        scene.sink.down["console"] = Outcome("unavailable", 401, "answered 401 Unauthorized")
+        await scene.publish(*[f"k{number}" for number in range(12)])
+        await scene.until(lambda: "the target answers 401" in reasons())
+        scene.sink.down["console"] = Outcome("unavailable", detail="connection refused")
+        await scene.until(lambda: "the target does not answer" in reasons())
+
+    on_bus(scenario)
+
+
 def test_of_two_rest_targets_the_second_takes_over_when_the_first_is_down() -> None:
     async def scenario(scene: Scene, bus: HandBus) -> None:
         second = Target("https://other.example/hook")

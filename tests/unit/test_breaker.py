@@ -31,6 +31,21 @@ def opened() -> Breaker:
     return made
 
 
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (DOWN, "the target answers 503"),
+        (Outcome("unavailable", 401, "answered 401 Unauthorized"), "the target answers 401"),
+        (Outcome("unavailable", None, "timeout"), "the target does not answer"),
+        (Outcome("forbidden"), "the relay may not call the target"),
+    ],
+)
+def test_it_says_why_by_the_last_failure(outcome: Outcome, reason: str) -> None:
+    made = opened()
+    made.record("a", outcome, only_lane=False, now=10.0)
+    assert made.reason == reason
+
+
 @pytest.mark.parametrize("outcome", DEAD, ids=lambda outcome: outcome.detail or outcome.kind)
 def test_failures_in_a_row_of_two_lanes_open_it(outcome: Outcome) -> None:
     made = breaker()

@@ -142,7 +142,7 @@ def test_ours_are_dropped_whatever_they_hold() -> None:
         (b"", "is empty"),
         (b" \n", "is empty"),
         (b"\x00", "invalid character"),
-        (b"{", "truncated"),
+        (b"{", "ends in the middle"),
         (body() + b"x", "trailing"),
         (b"\xef\xbb\xbf" + body(), "byte-order mark"),
         (body().decode().encode("utf-16"), "not UTF-8"),

@@ -23,7 +23,7 @@ from fairlead.cli.configured import read_config
 from fairlead.cli.status_command import age, last_error, since_and_why
 from fairlead.config import Config, store_path
 from fairlead.core.durations import format_duration, format_size
-from fairlead.core.failover import SILENCE
+from fairlead.core.failover import LOGIN_REFUSED, SILENCE
 from fairlead.errors import ConfigError
 
 CLOCK_TOLERANCE_SECONDS = 30.0
@@ -225,18 +225,21 @@ def _routes(item: dict[str, Any]) -> Iterator[Finding]:
         since = f"since {since_and_why(route)}"
         check = f"subscription {name}"
         if route["state"] in ("suspect", "waiting"):
-            what = _about_silence(route, status) or "mend that"
+            what = _advice(route, status) or "mend that"
             remedy = f"{what}; it is tried again by itself, events are kept; see: fairlead status {name}"
             yield Finding(check, "wrong", f"{channels} {route['state']} {since}", remedy)
         elif route["target"] > 0:
             over = f"{channels} of it on target {route['target']} ({route['transport']}) {since}"
             returns = f"it returns by itself once {item['sink']} is well; see: fairlead status {name}"
-            remedy = "; ".join(filter(None, (_about_silence(route, status), returns)))
+            remedy = "; ".join(filter(None, (_advice(route, status), returns)))
             yield Finding(check, "warning", over, remedy)
 
 
-def _about_silence(route: Mapping[str, Any], status: Mapping[str, Any]) -> str:
-    """Where to look when nobody answers on a bus, by what waits there; "" where the reason says all."""
+def _advice(route: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    """What to mend where it is not the broker, and where to look when nobody answers on a bus, by what waits
+    there; "" where the reason says all."""
+    if LOGIN_REFUSED in (route["reason"] or ""):
+        return "mend the login: sinkcredential of the subscription, or the user at the broker"
     silence, _, cause = (route["reason"] or "").partition("; ")
     if not silence.startswith(SILENCE):
         return ""

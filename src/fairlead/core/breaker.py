@@ -15,6 +15,10 @@ class Breaker:
     While it is open the channel stops scanning, once it has two lanes, and sends one probe at a time, the
     lanes in turn, every `probe_every_seconds`, doubling up to `probe_max_seconds`. Times are monotonic
     seconds.
+
+    Attributes:
+        tripped: the lanes that failed while it opened.
+        last: the last outcome that showed no live target.
     """
 
     failures: int
@@ -23,6 +27,7 @@ class Breaker:
     is_open: bool = False
     probe_at: float = 0.0
     tripped: set[str] = field(default_factory=set)
+    last: Outcome | None = None
     _streak: int = 0
     _wait_seconds: float = 0.0
 
@@ -38,6 +43,7 @@ class Breaker:
                 self.tripped.clear()
             return closed
         self._streak += 1
+        self.last = outcome
         self.tripped.add(key)
         if self.is_open and now < self.probe_at:
             return False  # it was under way when the breaker opened: no probe
@@ -53,6 +59,15 @@ class Breaker:
     def may_probe(self, now: float) -> bool:
         """Whether an open breaker may send its next probe."""
         return now >= self.probe_at
+
+    @property
+    def reason(self) -> str:
+        """Why the target counts as down, in a few words that all its channels share."""
+        if self.last is not None and self.last.status is not None:
+            return f"the target answers {self.last.status}"
+        if self.last is not None and self.last.kind == "forbidden":
+            return "the relay may not call the target"
+        return "the target does not answer"
 
     def reset(self) -> None:
         """Close it and begin anew: an operator wants the target tried."""

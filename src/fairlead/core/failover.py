@@ -26,6 +26,9 @@ Policy = Literal["wait", "switch", "off"]
 SILENCE = "no receiver has answered"
 """Begins the reason of a channel that left a bus, or waits for it, for that."""
 
+LOGIN_REFUSED = "does not accept the login"
+"""In the reason of a channel that left a bus, or waits for it, for that: it does not get well by itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailoverRules:
@@ -156,6 +159,8 @@ class Failover:
             return
         if is_open and self.state != "waiting":
             self._enter("waiting", reason, now)
+        elif is_open:
+            self.reason = reason
         elif not is_open and self.state == "waiting":
             self._enter("rest", "answers again", now)
 

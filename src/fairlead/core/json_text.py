@@ -167,6 +167,8 @@ def malformed(text: bytes, error: Exception, where: str = "") -> MalformedJson:
         detail, hint = r"a \u escape is half of a surrogate pair", "write the other half too"
     elif not text.strip():
         detail = "is empty"
+    elif detail == "Input data was truncated":
+        detail = "ends in the middle"
     elif re.search(rb"[:\[,]\s*(?:NaN|-?Infinity)\b", text):
         detail, hint = f"NaN and Infinity are not JSON: {detail}", "send null, or a string"
     fault = Fault(pointer=where, detail=detail, hint=hint)

@@ -8,6 +8,7 @@ import ssl
 
 import pika.exceptions
 
+from fairlead.core.failover import LOGIN_REFUSED
 from fairlead.drivers.amqp_message import Place
 from fairlead.drivers.tls import describe_tls_error
 from fairlead.errors import BrokerFailed, BrokerFailure
@@ -23,7 +24,7 @@ def connecting(error: BaseException | None, place: Place, address: str, user: st
     if isinstance(error, ssl.SSLError):
         return BrokerFailed("away", describe_tls_error(error, host).replace("http://", "amqp://"))
     if isinstance(error, pika.exceptions.ProbableAuthenticationError | pika.exceptions.AuthenticationError):
-        detail = f"{shown} does not accept the login of user {user!r}; check its name and password"
+        detail = f"{shown} {LOGIN_REFUSED} of user {user!r}; check its name and password"
         return BrokerFailed("forbidden", detail)
     if isinstance(error, pika.exceptions.ConnectionClosed | pika.exceptions.ProbableAccessDeniedError):
         words = _words(error)

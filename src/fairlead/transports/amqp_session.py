@@ -184,6 +184,10 @@ class BrokerSession:
             self._taking = None
 
     async def _take_one(self, incoming: Incoming) -> None:
+        if incoming.fault:
+            extra = {"webhook_id": incoming.message_id, "detail": incoming.fault}
+            _log.warning("a message on the reply queue is no answer", extra=extra)
+            return
         named = {name.lower(): str(value) for name, value in incoming.headers.items()}
         named["webhook-id"] = incoming.message_id or ""
         try:

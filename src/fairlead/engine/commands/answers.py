@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fairlead.engine.sending.dispatcher import Dispatcher
 
 PREFIX = "ack_"
+MOST_ID_LETTERS = 100  # in the log, of a name that anybody may have written
 SCHEME = {"WWW-Authenticate": "StandardWebhooks"}
 
 _log = logging.getLogger(__name__)
@@ -80,7 +81,12 @@ class Answers:
     async def take_from_queue(self, headers: Mapping[str, str], body: bytes) -> None:
         """As `take`, of the subscription that the answers name themselves; what is wrong is logged."""
         try:
-            self.take(_subscription_of(body), headers, body, tolerance_seconds=inf)
+            subscription = _subscription_of(body)
+            if self._dispatcher.serving(subscription) is None:  # its secrets are gone with it
+                message = "an answer came for a subscription that is not there; it was deleted, say"
+                _log.info(message, extra={"subscription": subscription[:MOST_ID_LETTERS]})
+                return
+            self.take(subscription, headers, body, tolerance_seconds=inf)
         except Internal:
             return  # logged already; what it leaves unsettled is delivered again, and answered again
         except Problem as problem:
@@ -112,6 +118,7 @@ def _subscription_of(body: bytes) -> str:
     try:
         named = _named.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        check_value(body, "")  # what is no JSON at all is said in our words
         raise InvalidRequest(f"not an answer: {error}") from error
     answers: list[_Named] = named if isinstance(named, list) else [named]
     if not answers:

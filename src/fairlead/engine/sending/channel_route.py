@@ -146,7 +146,7 @@ class ChannelRoute:
         owner, failover = self._owner, self.failover
         if not failover.on_bus:
             breaker = owner.lanes.breaker
-            failover.breaker(breaker.is_open, "the target does not answer", now)
+            failover.breaker(breaker.is_open, breaker.reason, now)
         elif failover.state in ("bus", "drain"):
             window, rules = owner.lanes.bus.window, owner.works.settings.failover
             late, oldest = window.oldest_unconfirmed, window.oldest
