@@ -73,6 +73,12 @@ def test_a_channel_on_a_bus_begins_suspect_and_waits_for_its_link() -> None:
     made.look()
     assert made.state == "bus"
     assert made.failover.may_send
+    assert made.failover.reason == "first choice", "it has not been ill"
+    made.link(False)
+    made.now += 1
+    made.link(True)
+    made.look()
+    assert made.failover.reason == "well again"
 
 
 def test_a_bus_that_does_not_come_up_is_left_after_a_while() -> None:
@@ -211,7 +217,7 @@ def test_without_another_target_the_channel_stays_and_says_why() -> None:
     made.failover.trouble("no receiver has answered for 15 s", made.now)
     made.wait(1000)
     assert (made.state, made.failover.reason) == ("suspect", "no receiver has answered for 15 s")
-    assert made.went == [(0, "well again")]
+    assert made.went == [(0, "first choice")]
     made.link(False, "connection refused")
     made.wait(1)
     assert made.state == "waiting"

@@ -101,6 +101,7 @@ class Failover:
         self._healed_after = -inf  # a suspect target is well again by what shows it after this
         self._needs_answer = False  # a link that is up is not enough: it was up when the trouble came
         self._queue_empty = False
+        self._is_new = True  # it has not been anywhere yet
         self._recoveries: list[float] = []
         self._return_seconds = rules.return_after_seconds
         self._home_at = -inf  # when it returned to a preferred target
@@ -185,7 +186,7 @@ class Failover:
     def arrived(self, switch: Switch, now: float) -> None:
         """The switch's fence is on disk."""
         left, self.target = self.target, switch.target
-        self._queue_empty = False
+        self._queue_empty = self._is_new = False
         if left != switch.target:
             self.switches += 1
             self._count_return(left, switch.target, now)
@@ -223,7 +224,8 @@ class Failover:
     def _out_of_suspicion(self, now: float) -> Switch | None:
         if self._is_well_again():
             if not self._flaps(now):
-                return Switch(self.target, "well again")
+                first = self._is_new and self.target == 0
+                return Switch(self.target, "first choice" if first else "well again")
         elif now < self.since + self._rules.suspect_seconds:
             return None
         other = self._health.best_but(self.target, now)
