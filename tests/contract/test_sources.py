@@ -510,6 +510,22 @@ def test_the_state_says_since_when_and_why(caplog: pytest.LogCaptureFixture) -> 
     play(scenario)
 
 
+def test_a_source_that_is_on_its_way_up_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "fairlead.engine.sourcing")
+
+    async def scenario(scene: Scene) -> None:
+        stage = Stage(scene)
+        stage.source.health = SourceHealth(False, "not connected yet", begins=True)
+        stage.inlet.note()
+        assert stage.inlet.status()["detail"] == "not connected yet"
+        assert not caplog.records
+        stage.source.health = SourceHealth(False, "connection refused")
+        stage.inlet.note()
+        assert [one.levelname for one in caplog.records] == ["WARNING"]
+
+    play(scenario)
+
+
 def test_without_sources_there_is_nothing_to_show() -> None:
     assert (Sources().status(), Sources().metrics_text()) == ([], "")
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from fairlead.core.source_message import SourceMessage, header_value
-from fairlead.drivers.amqp import Broker, Consumer, Incoming, Session, Topology
+from fairlead.drivers.amqp import NOT_YET, Broker, Consumer, Incoming, Session, Topology
 from fairlead.errors import BrokerFailed
 from fairlead.ports import Received, SourceHealth
 
@@ -83,10 +83,11 @@ class AmqpSource:
         if consumer is not None and consumer.up:
             return SourceHealth(True)
         if not session.up and session.detail:
-            return SourceHealth(False, session.detail)
+            return SourceHealth(False, session.detail, begins=session.detail == NOT_YET)
         if consumer is None:
-            return SourceHealth(False, self._refusal or "the queue is being put in place")
-        return SourceHealth(False, consumer.detail)
+            why = self._refusal or "the queue is being put in place"
+            return SourceHealth(False, why, begins=not self._refusal)
+        return SourceHealth(False, consumer.detail, begins=consumer.detail == NOT_YET)
 
     def open(self, take: Callable[[Received], None], changed: Callable[[], None]) -> None:
         """See `fairlead.ports.Source`."""

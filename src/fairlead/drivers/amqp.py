@@ -15,16 +15,22 @@ from collections.abc import Callable
 from fairlead.drivers.amqp_asking import Asking
 from fairlead.drivers.amqp_connection import Wire, open_wire
 from fairlead.drivers.amqp_consuming import Consumer
-from fairlead.drivers.amqp_message import Broker, Incoming, Message, Place, Result, Topology, where
+from fairlead.drivers.amqp_message import (
+    NOT_YET,
+    Broker,
+    Incoming,
+    Message,
+    Place,
+    Result,
+    Topology,
+    where,
+)
 from fairlead.drivers.amqp_publishing import Publishing
 from fairlead.drivers.resolver import Resolver
 from fairlead.drivers.tls import client_context
 from fairlead.errors import BrokerFailed, ConfigError, SendFailed
 
 __all__ = ["NOT_YET", "Broker", "Consumer", "Incoming", "Message", "Result", "Session", "Topology", "where"]
-
-NOT_YET = "not connected yet"
-"""Why a session is down before its first try has ended: nothing is wrong so far."""
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0

@@ -15,7 +15,7 @@ from fairlead.drivers.amqp_acks import Acks
 from fairlead.drivers.amqp_channel import Channel
 from fairlead.drivers.amqp_connection import Wire
 from fairlead.drivers.amqp_frames import Delivered, Properties, ack_frame
-from fairlead.drivers.amqp_message import Incoming
+from fairlead.drivers.amqp_message import NOT_YET, Incoming
 from fairlead.errors import BrokerFailed
 
 _AGAIN_SECONDS = (0.2, 5.0)
@@ -40,7 +40,7 @@ class Consumer:
     ) -> None:
         self.queue = queue
         self.up = False
-        self.detail = "not connected yet"
+        self.detail = NOT_YET
         self._prefetch = prefetch
         self._take = take
         self._changed = changed

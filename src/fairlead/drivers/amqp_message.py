@@ -14,6 +14,9 @@ from fairlead.core.address import Endpoint, parse_url
 
 ResultKind = Literal["confirmed", "unroutable", "refused", "lost", "impossible"]
 
+NOT_YET = "not connected yet"
+"""Why a session or a consumer is down before its first try has ended: nothing is wrong so far."""
+
 
 @dataclass(frozen=True, slots=True)
 class Broker:

@@ -32,10 +32,12 @@ class SourceHealth(msgspec.Struct, frozen=True):
 
     Attributes:
         detail: why not, one sentence with what to do, never a secret; "" while it is up.
+        begins: it is on its way up, and nothing is wrong so far.
     """
 
     up: bool
     detail: str = ""
+    begins: bool = False
 
 
 class Source(Protocol):

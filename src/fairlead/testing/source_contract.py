@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from fairlead.core.source_message import SourceMessage
-from fairlead.ports import Received, Source
+from fairlead.ports import Received, Source, SourceHealth
 
 DEADLINE_SECONDS = 60.0
 
@@ -62,6 +62,19 @@ class SourceContract:
             taker = Taker(bench.source(100))
             assert [plain(one) for one in await taker.have(50)] == [plain_message(one) for one in sent]
             await taker.source.close()
+
+        self._play(scene)
+
+    def test_nothing_is_wrong_on_the_way_up(self) -> None:
+        async def scene(bench: SourceBench) -> None:
+            await bench.put(message(1))
+            source = bench.source(1)
+            healths: list[SourceHealth] = []
+            source.open(lambda _: None, lambda: healths.append(source.health))
+            healths.append(source.health)
+            await eventually(lambda: source.health.up)
+            assert [one for one in healths if not (one.up or one.begins)] == []
+            await source.close()
 
         self._play(scene)
 

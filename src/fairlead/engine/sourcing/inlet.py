@@ -144,6 +144,8 @@ class Inlet:
         self._shown = now
         state, detail = now
         level = logging.INFO if state in ("up", "stopped") else logging.WARNING
+        if state == "down" and self.source.health.begins:
+            level = logging.DEBUG
         _log.log(level, "source %s", state, extra={"source": self.name, "detail": detail})
 
     def status(self) -> dict[str, Any]:
