@@ -154,17 +154,27 @@ def test_listen_takes_a_queue_in_order_and_answers(relay: RelayEnd, tmp_path: Pa
     assert sorted(json.loads(line)["data"]["n"] for line in listener.out) == list(range(9))
 
 
+SIGNED = ["--library", "--secret", SECRET]
+PUBLIC = ["--library", "--secret", f"whpk_{'A' * 43}=", "--amqp", "amqp://h/", "--queue", "q"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--amqp", "amqp://h/"], "belong together"),
         (["--queue", "q"], "belong together"),
         (["--amqp", "amqp://h/", "--queue", "q"], "--library and --secret"),
-        (["--library", "--secret", SECRET, "--amqp", "http://u:pw@h", "--queue", "q"], "amqps://"),
+        ([*SIGNED, "--amqp", "http://u:pw@h", "--queue", "q"], "amqps://"),
+        ([*SIGNED, "--amqp", "amqp://u:pw@h", "--queue", "q" * 256], "has 256 bytes; AMQP takes 255"),
+        ([*SIGNED, "--answer-secret", SECRET], "give --amqp and --queue too"),
+        (PUBLIC, "--answer-secret"),
+        ([*PUBLIC, "--answer-secret", f"whsk_{'A' * 43}="], "does not begin with whsec_"),
+        ([*PUBLIC, "--answer-secret", "whsec_Zm9v"], "this one 3"),
+        (["--inbox", "inbox.db"], "give --library too"),
     ],
 )
 def test_listen_says_what_it_needs_for_a_queue(options: list[str], said: str, tmp_path: Path) -> None:
     done = run("listen", "--port", "0", *options, folder=tmp_path)
-    assert done.code in (1, 2)
+    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
     assert said in done.err
     assert "pw" not in done.err.replace("user:pw", "")

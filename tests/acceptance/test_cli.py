@@ -439,7 +439,9 @@ def test_a_key_from_a_file_with_the_line_ends_of_windows_is_a_key(relay: RelayPr
     ("arguments", "code", "said"),
     [
         (("events", "--key", "\udcff"), 2, "not text in UTF-8"),
-        (("--url", "http://127.0.0.1:9/…", "status"), 3, "is not a relay's URL"),
+        (("--url", "http://127.0.0.1:9/…", "status"), 2, "is not a relay's URL"),
+        (("status", "--url", "127.0.0.1:9"), 2, "is not a relay's URL"),
+        (("status", "--url", "http://[::1"), 2, "is not a relay's URL"),
     ],
 )
 def test_text_that_cannot_be_sent_is_one_line(

@@ -201,6 +201,13 @@ def test_a_public_key_without_an_answer_secret_is_refused(inbox: SqliteInbox, ta
         bus_of(inbox, taken, public_key(new_signing_key(b"k" * 32)))
 
 
+@pytest.mark.parametrize("wrong", ["foo", new_signing_key(b"k" * 32), "whsec_Zm9v"])
+def test_an_answer_secret_that_signs_nothing_is_refused(inbox: SqliteInbox, taken: Taken, wrong: str) -> None:
+    with pytest.raises(ValueError, match="whsec_") as refused:
+        bus_of(inbox, taken, SECRET, answer_secret=wrong)
+    assert wrong not in str(refused.value)
+
+
 def test_each_answer_is_signed_at_the_time_it_is_sent(bus: BusDeliveries) -> None:
     answer = bus.take(bus_message(kit().deliver(event())))
     assert answer is not None

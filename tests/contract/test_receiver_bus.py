@@ -263,6 +263,11 @@ def test_a_url_that_is_none_is_refused_at_once(url: str | list[str], receiver: R
         receiver.consume(url, QUEUE)
 
 
+def test_a_queue_that_amqp_cannot_name_is_refused_at_once(receiver: Receiver) -> None:
+    with pytest.raises(ValueError, match="queue has 256 bytes"):
+        receiver.consume("amqp://h/", "ä" * 128)
+
+
 def test_without_the_amqp_library_it_says_what_to_install(tmp_path: Path) -> None:
     code = """
 import sys

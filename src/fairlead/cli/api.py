@@ -61,7 +61,7 @@ class Api:
     """One relay.
 
     Args:
-        url: where it is; a path in it is put before every call's.
+        url: where it is, as `check_url` takes it; a path in it is put before every call's.
         key: an API key, None for no login.
         timeout_seconds: how long a call may take that does not say so itself.
     """
@@ -132,17 +132,23 @@ class Api:
 
     def _connect(self) -> http.client.HTTPConnection:
         parts = urlsplit(self.url)
-        try:
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host, port = None, None
-        plain = self.url.isascii() and self.url.isprintable() and " " not in self.url
-        if parts.scheme not in ("http", "https") or not host or not plain:
-            raise UnreachableError(f"{self.url!r} is not a relay's URL, which is one such as {DEFAULT_URL}")
+        host, port = parts.hostname or "", parts.port
         if parts.scheme == "https":
             context = ssl.create_default_context()
             return http.client.HTTPSConnection(host, port, timeout=self.timeout_seconds, context=context)
         return http.client.HTTPConnection(host, port, timeout=self.timeout_seconds)
+
+
+def check_url(url: str) -> None:
+    """Check that a relay can be at `url`. Raises ValueError."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    plain = url.isascii() and url.isprintable() and " " not in url
+    if not host or parts.scheme not in ("http", "https") or not plain:
+        raise ValueError(f"{url!r} is not a relay's URL, which is one such as {DEFAULT_URL}")
 
 
 def path_of(*parts: str) -> str:

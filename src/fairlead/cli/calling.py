@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from fairlead.cli import output
-from fairlead.cli.api import DEFAULT_URL, Api, RefusedError, Reply
+from fairlead.cli.api import DEFAULT_URL, Api, RefusedError, Reply, check_url
 
 PAGE = 1000
 
@@ -58,10 +58,7 @@ def calls_api(function: Callable[..., Any], json_help: str = JSON_HELP) -> Calla
     @functools.wraps(function)
     def command(*args: Any, url: str | None, key_file: str | None, as_json: bool, **kwargs: Any) -> Any:
         above = click.get_current_context().find_root().obj or {}
-        api = Api(
-            url or above.get("url") or os.environ.get("FAIRLEAD_URL") or DEFAULT_URL,
-            _key(key_file or above.get("key_file")),
-        )
+        api = Api(_url(url or above.get("url")), _key(key_file or above.get("key_file")))
         try:
             return function(Caller(api, as_json), *args, **kwargs)
         except RefusedError as refused:
@@ -72,6 +69,15 @@ def calls_api(function: Callable[..., Any], json_help: str = JSON_HELP) -> Calla
             api.close()
 
     return command
+
+
+def _url(given: str | None) -> str:
+    url = given or os.environ.get("FAIRLEAD_URL") or DEFAULT_URL
+    try:
+        check_url(url)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--url" if given else "FAIRLEAD_URL") from None
+    return url
 
 
 def _key(file: str | None) -> str | None:

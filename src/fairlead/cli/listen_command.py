@@ -7,7 +7,7 @@ import base64
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,9 @@ from fairlead.cli.calling import Caller, calls_api
 from fairlead.cli.listening import Listener, Server
 from fairlead.cli.order import Verdict
 from fairlead.cli.status_command import compact
+from fairlead.drivers.amqp_message import Broker, check_queue
 from fairlead.errors import PortInUse
+from fairlead.sdk.bus_deliveries import check_answering
 
 DEFAULT_PORT = 3248
 _LOOPBACK = ("http://127.0.0.1:", "http://localhost:", "http://[::1]:")
@@ -51,6 +53,11 @@ _LOOPBACK = ("http://127.0.0.1:", "http://localhost:", "http://[::1]:")
     help="with --library: also take a queue of this broker, amqps://user:pw@host/vhost",
 )
 @click.option("--queue", metavar="NAME", help="with --amqp: the queue, fairlead.<subscription>.<shard>")
+@click.option(
+    "--answer-secret",
+    metavar="SECRET",
+    help="with --amqp: sign answers with this where --secret is a whpk_; the subscription's answer_secret",
+)
 @click.option("--count", type=click.IntRange(1), help="end after so many events")
 @partial(calls_api, json_help="print each event as it came, one JSON document a line")
 def command(
@@ -64,6 +71,7 @@ def command(
     inbox: str | None,
     amqp: str | None,
     queue: str | None,
+    answer_secret: str | None,
     count: int | None,
     source: str | None,
     types: tuple[str, ...],
@@ -72,21 +80,19 @@ def command(
 
     Ends 1 if the order was broken.
     """
-    _check_usage(library and not (secrets or subscribe), amqp, queue, signed=library and bool(secrets))
+    if inbox is not None and not library:
+        raise click.UsageError("--inbox is the library's: give --library too")
+    if library and not (secrets or subscribe):
+        raise click.UsageError("--library verifies signatures: give --secret, or --subscribe NAME")
+    _check_bus(amqp, queue, answer_secret, secrets if library else ())
     if subscribe is not None and not secrets:
         secrets = ("whsec_" + base64.b64encode(os.urandom(24)).decode(),)
     stop = threading.Event()
     try:
-        listener = Listener(_shown(caller.as_json, count, stop), secrets, fail, library, inbox)
+        listener = Listener(_shown(caller.as_json, count, stop), secrets, fail, library, inbox, answer_secret)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--secret") from None
-    try:
-        server = Server(listener, "127.0.0.1", port)
-    except OSError as error:
-        listener.close()
-        raise PortInUse(
-            f"port {port} cannot be listened on: {error.strerror}; choose another with --port"
-        ) from None
+    server = _server_at(port, listener)
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
     threading.Thread(target=server.serve_forever, name="listen", daemon=True).start()
@@ -108,13 +114,36 @@ def command(
     return _summed_up(listener, subscribe)
 
 
-def _check_usage(unsigned: bool, amqp: str | None, queue: str | None, *, signed: bool) -> None:
-    if unsigned:
-        raise click.UsageError("--library verifies signatures: give --secret, or --subscribe NAME")
+def _check_bus(
+    amqp: str | None, queue: str | None, answer_secret: str | None, secrets: Sequence[str]
+) -> None:
     if (amqp is None) != (queue is None):
         raise click.UsageError("--amqp and --queue belong together")
-    if amqp is not None and not signed:
+    if amqp is None or queue is None:
+        if answer_secret is not None:
+            raise click.UsageError("--answer-secret signs answers on a bus: give --amqp and --queue too")
+        return
+    if not secrets:
         raise click.UsageError("--amqp takes signed deliveries: give --library and --secret")
+    for option, check in (
+        ("--amqp", partial(Broker.of, amqp)),
+        ("--queue", partial(check_queue, queue)),
+        ("--answer-secret", partial(check_answering, secrets, answer_secret)),
+    ):
+        try:
+            check()
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint=option) from None
+
+
+def _server_at(port: int, listener: Listener) -> Server:
+    try:
+        return Server(listener, "127.0.0.1", port)
+    except OSError as error:
+        listener.close()
+        raise PortInUse(
+            f"port {port} cannot be listened on: {error.strerror}; choose another with --port"
+        ) from None
 
 
 def _subscribe(api: Api, name: str, url: str, secret: str, wanted: dict[str, Any]) -> None:

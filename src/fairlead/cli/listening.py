@@ -34,6 +34,7 @@ class Listener:
         secrets: deliveries must be signed with one of them; empty takes everything.
         fail: the share of deliveries to answer with 503, to see them come again.
         library: answer as the receiver library does, with an inbox in `inbox` (None: a temporary file).
+        answer_secret: signs answers on a bus where `secrets` cannot.
 
     Raises:
         ValueError: a secret is none, or with `library` not one of a receiver; the message never holds it.
@@ -45,6 +46,7 @@ class Listener:
     fail: float = 0.0
     library: bool = False
     inbox: str | None = None
+    answer_secret: str | None = None
     order: OrderCheck = field(default_factory=OrderCheck)
     taken: int = 0
     failed: int = 0
@@ -60,7 +62,9 @@ class Listener:
         self._receiver: Receiver | None = None
         if self.library:
             inbox = SqliteInbox(self.inbox or Path(self._folder.name) / "inbox.db")
-            self._receiver = Receiver(self._handle, secrets=list(self.secrets), inbox=inbox)
+            self._receiver = Receiver(
+                self._handle, secrets=list(self.secrets), inbox=inbox, answer_secret=self.answer_secret
+            )
             try:
                 inbox.open()
             except StoreError:

@@ -15,10 +15,10 @@ from fairlead.config.setting import Setting, required, rows_of, setting
 from fairlead.core.address import parse_url
 from fairlead.core.json_mapping import JsonMapping, json_mapping, part
 from fairlead.core.pointer import parse_pointer
+from fairlead.drivers.amqp_message import check_queue
 from fairlead.errors import ConfigError
 
 FORMATS = ("cloudevents", "json", "oslo")
-MOST_QUEUE_BYTES = 255
 MAPPED = ("source", "type", "subject", "id", "time")
 """The keys of `format = "json"`."""
 
@@ -42,9 +42,7 @@ def _parse_url(value: object) -> str:
 
 def _parse_queue(value: object) -> str:
     name = text.parse(value)
-    size = len(name.encode())
-    if size > MOST_QUEUE_BYTES:
-        raise ValueError(f"has {size} bytes; AMQP takes {MOST_QUEUE_BYTES}")
+    check_queue(name)
     return name
 
 

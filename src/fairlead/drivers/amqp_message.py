@@ -12,6 +12,7 @@ import msgspec
 
 from fairlead.core.address import Endpoint, parse_url
 
+MOST_NAME_BYTES = 255
 ResultKind = Literal["confirmed", "unroutable", "refused", "lost", "impossible"]
 
 NOT_YET = "not connected yet"
@@ -76,6 +77,13 @@ def where(address: str) -> Place:
     if "?" in url.target:
         raise ValueError("the address of a broker has no query")
     return Place(url.endpoint, unquote(url.target.removeprefix("/")) or "/")
+
+
+def check_queue(name: str) -> None:
+    """Check that AMQP can name a queue so. Raises ValueError."""
+    size = len(name.encode())
+    if size > MOST_NAME_BYTES:
+        raise ValueError(f"has {size} bytes; AMQP takes {MOST_NAME_BYTES}")
 
 
 # gc=False, as of whatever a delivery brings along: it is in no cycle, and thousands are held at once

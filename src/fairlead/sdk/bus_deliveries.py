@@ -23,7 +23,7 @@ import msgspec
 from fairlead.core.answer import ANSWERS_HEADER, ARRAY, Stale
 from fairlead.core.channel import ChannelId
 from fairlead.core.event import Event
-from fairlead.core.signature import ID, verify
+from fairlead.core.signature import ID, check_secret, verify
 from fairlead.core.stamps import FenceStamps, Stamps, read_fence
 from fairlead.errors import Problem, TooLarge, UnsupportedMediaType
 from fairlead.sdk.applying import Applier, Outcome
@@ -72,6 +72,23 @@ class BusDelivery(msgspec.Struct, frozen=True, gc=False):
     lane: tuple[ChannelId, str | None]
 
 
+def check_answering(secrets: Sequence[str], answer_secret: str | None) -> None:
+    """Check that deliveries can not only be taken, but answered.
+
+    Raises:
+        ValueError: a `whpk_…` without `answer_secret`, or one that signs nothing; it is never shown.
+    """
+    if answer_secret is None and not all(secret.startswith("whsec_") for secret in secrets):
+        raise ValueError(
+            "secrets holds a whpk_, which cannot sign answers; on a bus give answer_secret too: "
+            "the subscription's config.answer_secret"
+        )
+    if answer_secret is not None:
+        if not answer_secret.startswith("whsec_"):
+            raise ValueError("answer_secret does not begin with whsec_")
+        check_secret(answer_secret)
+
+
 class BusDeliveries:
     """Opens and applies the messages of one consumer.
 
@@ -81,7 +98,7 @@ class BusDeliveries:
         max_body_bytes: a greater body is not read.
 
     Raises:
-        ValueError: a `whpk_…` without `answer_secret`: its deliveries could be taken and never answered.
+        ValueError: see `check_answering`.
     """
 
     def __init__(
@@ -93,11 +110,7 @@ class BusDeliveries:
         max_body_bytes: int = 8 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if answer_secret is None and not all(secret.startswith("whsec_") for secret in secrets):
-            raise ValueError(
-                "secrets holds a whpk_, which cannot sign answers; on a bus give answer_secret too: "
-                "the subscription's config.answer_secret"
-            )
+        check_answering(secrets, answer_secret)
         self.applier = applier
         self._secrets, self._answer_secret = tuple(secrets), answer_secret
         self._max_body_bytes = max_body_bytes

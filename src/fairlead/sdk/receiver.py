@@ -150,7 +150,7 @@ class Receiver:
                 at most, and a prefetch below that lets a slow resource hold up others.
 
         Raises:
-            ValueError: a URL that is none, or a `whpk_…` among the secrets without `answer_secret`.
+            ValueError: a URL or queue that is none, or no `whsec_…` to sign answers with (`check_answering`).
             ModuleNotFoundError: the AMQP library is not installed: `pip install 'fairlead[amqp]'`.
             StoreError: the inbox's file cannot be opened; nothing was taken from the queue.
             KeyboardInterrupt: Ctrl-C, once what has begun is done.

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fairlead.drivers.amqp import Broker, Consumer, Incoming, Session
+from fairlead.drivers.amqp_message import check_queue
 from fairlead.sdk.applying import Applier
 from fairlead.sdk.bus_answer import BusAnswer
 from fairlead.sdk.bus_answers import BusAnswers
@@ -49,7 +50,7 @@ class ReceiverBus:
         prefetch: messages that the broker hands over before the first of them is acknowledged.
 
     Raises:
-        ValueError: a URL is none, or a secret cannot sign answers.
+        ValueError: a URL is none, no queue can have that name, or a secret cannot sign answers.
     """
 
     def __init__(
@@ -68,6 +69,10 @@ class ReceiverBus:
         relay_url = receiver.relay_url
         self._post = None if relay_url is None else AnswerPost(relay_url, ca_file=ca_file)
         self._broker = broker_of(urls, ca_file)
+        try:
+            check_queue(queue)
+        except ValueError as error:
+            raise ValueError(f"queue {error}") from None
         self._queue, self._prefetch = queue, prefetch
         self._concurrency = receiver.concurrency
         self._ending = False
