@@ -249,8 +249,20 @@ def test_a_first_page_that_was_overwritten_is_refused_at_once(tmp_path: Path) ->
     content = bytearray(path.read_bytes())
     content[100:4096] = b"\xa5" * 3996
     path.write_bytes(content)
+    left: list[Connection] = []
+
+    class Closed(Connection):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            left.append(self)
+
+        def close(self) -> None:
+            super().close()
+            left.remove(self)
+
     with pytest.raises(StoreCorrupt, match="restore a backup"):
-        SqliteStore.open(path)
+        SqliteStore.open(path, factory=Closed)
+    assert not left, "no connection stays open on what cannot be read"
     assert check(path)
 
 

@@ -193,31 +193,29 @@ class SqliteFile:
 
     def connect(self) -> Connection:
         """A connection that writes; every commit is on disk when it returns."""
-        connection = self._open("rw")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        if sys.platform == "darwin":
-            connection.execute("PRAGMA fullfsync = ON")
-            connection.execute("PRAGMA checkpoint_fullfsync = ON")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("PRAGMA cell_size_check = ON")
-        connection.execute("PRAGMA secure_delete = OFF")  # some builds zero what is deleted: a write per page
-        connection.execute("PRAGMA cache_size = -32768")
-        return connection
+        reaching_the_disk = (
+            ("fullfsync = ON", "checkpoint_fullfsync = ON") if sys.platform == "darwin" else ()
+        )
+        return self._open(
+            "rw",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            *reaching_the_disk,
+            "wal_autocheckpoint = 0",
+            "cell_size_check = ON",
+            "secure_delete = OFF",  # some builds zero what is deleted: a write per page
+            "cache_size = -32768",
+        )
 
     def connect_reader(self) -> Connection:
         """A connection that cannot write."""
-        connection = self._open("rw")
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("PRAGMA cache_size = -8192")
-        return connection
+        return self._open("rw", "query_only = ON", "wal_autocheckpoint = 0", "cache_size = -8192")
 
     def connect_read_only(self) -> Connection:
         """A connection for looking at a file that somebody else may own; changes no byte of it."""
         return self._open("ro")
 
-    def _open(self, mode: str) -> Connection:
+    def _open(self, mode: str, *pragmas: str) -> Connection:
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode={mode}",
             uri=True,
@@ -227,5 +225,10 @@ class SqliteFile:
             cached_statements=_STATEMENTS_KEPT,
             factory=self._factory,
         )
-        connection.execute("PRAGMA trusted_schema = OFF")
+        try:
+            for pragma in ("trusted_schema = OFF", *pragmas):
+                connection.execute(f"PRAGMA {pragma}")
+        except Error:  # a damaged file is found here, and left as it is
+            connection.close()
+            raise
         return connection
