@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import Any
 import pytest
 
 from fairlead.drivers.sqlite_file import SqliteFile
-from fairlead.errors import StoreError
+from fairlead.errors import StoreError, StoreLocked
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.stores.sqlite.tools import compact, restored
 from fairlead.testing.store_examples import run
@@ -52,6 +55,12 @@ def lock_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.lock")
 
 
+def look_into(path: Path) -> None:
+    """As somebody does who is curious, with a program of his own."""
+    look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('select * from log'); c.close()"
+    subprocess.run([sys.executable, "-c", look, path], check=True)
+
+
 def lock(path: Path) -> None:
     file = SqliteFile(path, busy_timeout_seconds=1)
     file.lock()
@@ -82,6 +91,38 @@ def test_no_link_leads_root_to_another_file(store: Path, tmp_path: Path) -> None
     other = tmp_path / "other"
     other.write_text("whole")
     lock_of(store).symlink_to(other)
-    with pytest.raises(StoreError, match=r"store\.db\.lock cannot be written"):
+    with pytest.raises(StoreError, match=r"store\.db\.lock cannot be written.*symbolic link.*remove it"):
         lock(store)
     assert other.read_text() == "whole"
+
+
+def test_a_second_opening_in_the_same_process_ends_no_lock_of_the_first(tmp_path: Path) -> None:
+    """Closing a file ends every POSIX lock of the process on it. Without SQLite's locks whoever looks into
+    the database in use counts as its last user and deletes the WAL that the relay goes on committing to."""
+    path = tmp_path / "store.db"
+
+    async def scene(_: Any) -> None:
+        for second in (SqliteStore.open, compact, lambda path: restored(path, 1)):
+            with pytest.raises(StoreLocked):
+                await asyncio.to_thread(second, path)
+            await asyncio.to_thread(look_into, path)
+            assert path.with_name("store.db-wal").exists()
+
+    run(lambda: SqliteStore.open(path), scene)
+
+
+def test_a_lock_file_that_was_taken_away_meanwhile_locks_nothing(store: Path) -> None:
+    opened: list[int] = []
+
+    class Racing(SqliteFile):
+        def _open_lock(self, name: Path) -> int:
+            opened.append(super()._open_lock(name))
+            if len(opened) == 1:
+                name.unlink()
+            return opened[-1]
+
+    file = Racing(store, busy_timeout_seconds=1)
+    file.lock()
+    with pytest.raises(StoreLocked):
+        lock(store)
+    file.unlock()

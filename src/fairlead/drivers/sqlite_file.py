@@ -94,6 +94,7 @@ class SqliteFile:
         self._busy_timeout_seconds = busy_timeout_seconds
         self._factory = factory
         self._lock: int | None = None
+        self._made_lock = False
         self.room = Room(self.path)
 
     def lock(self) -> None:
@@ -102,7 +103,17 @@ class SqliteFile:
         Raises:
             StoreLocked: another process has it. StoreError: the lock file cannot be written.
         """
-        descriptor = self._open_lock(self.path.with_name(self.path.name + ".lock"))
+        name = self.path.with_name(self.path.name + ".lock")
+        descriptor = self._lock_at(name)
+        while not _is_at(name, descriptor):  # withdrawn between the two steps
+            os.close(descriptor)
+            descriptor = self._lock_at(name)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._lock = descriptor
+
+    def _lock_at(self, name: Path) -> int:
+        descriptor = self._open_lock(name)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -112,23 +123,19 @@ class SqliteFile:
                 f"{self.path} is open in another process{f' (pid {owner})' if owner else ''}; "
                 "one store has one relay: stop that one, or give this one its own --store"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._lock = descriptor
+        return descriptor
 
     def _open_lock(self, name: Path) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW  # root would write to whatever a link leads to
         try:
             with suppress(FileExistsError):
                 descriptor = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600)
+                self._made_lock = True
                 self._share(descriptor)
                 return descriptor
             return os.open(name, flags)
         except OSError as error:
-            remedy = "the store needs a directory that exists and is writable"
-            if name.exists():
-                remedy = f"it belongs to user {name.stat().st_uid}: give it to user {os.geteuid()}"
-            raise StoreError(f"{name} cannot be written: {error.strerror}; {remedy}") from error
+            raise StoreError(f"{name} cannot be written: {error.strerror}; {_remedy(name)}") from error
 
     def _share(self, lock: int) -> None:
         """Give a new lock file to those who may use the database: root's would keep its service out."""
@@ -143,6 +150,13 @@ class SqliteFile:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def withdraw(self) -> None:
+        """As `unlock`; and leave no lock file beside what is no store, if it was made here."""
+        if self._made_lock:
+            self.path.with_name(self.path.name + ".lock").unlink(missing_ok=True)
+            self._made_lock = False
+        self.unlock()
 
     def create(self, application_id: int) -> None:
         """Make an empty database with that mark, readable by its owner only; its name is durable then.
@@ -171,6 +185,9 @@ class SqliteFile:
 
     def identify(self) -> Identity | None:
         """Whose file it is, without changing a byte of it; None where there is no file or an empty one.
+
+        Not in a process that has the database open, which only its lock can tell: to close a file ends every
+        lock of the process on it, SQLite's too, and then another program may delete the WAL in use.
 
         Raises:
             StoreForeign: it is not an SQLite database.
@@ -232,3 +249,21 @@ class SqliteFile:
             connection.close()
             raise
         return connection
+
+
+def _is_at(name: Path, descriptor: int) -> bool:
+    """Whether an open file still has that name."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), name.stat())
+    return False
+
+
+def _remedy(lock: Path) -> str:
+    """What to do about a lock file that cannot be opened."""
+    if lock.is_symlink():
+        return "it is a symbolic link, which nothing of ours is: remove it"
+    if lock.is_file() and not os.access(lock, os.W_OK, effective_ids=True):
+        owner, user = lock.stat().st_uid, os.geteuid()
+        if owner != user:
+            return f"it belongs to user {owner}: give it to user {user}"
+    return "the store needs a directory that exists and is writable, and a file there"

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 
 from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile, memory
-from fairlead.errors import StoreError, StoreFailed
+from fairlead.errors import StoreError, StoreFailed, StoreForeign
 from fairlead.stores.sqlite import rejects as sqlite_rejects
 from fairlead.stores.sqlite import tools as sqlite_tools
 from fairlead.stores.sqlite.attempts import SqliteAttempts
@@ -23,7 +23,7 @@ from fairlead.stores.sqlite.channels import SqliteChannels
 from fairlead.stores.sqlite.checkpoint import Checkpointer
 from fairlead.stores.sqlite.keys import SqliteKeys
 from fairlead.stores.sqlite.log import SqliteLog
-from fairlead.stores.sqlite.opening import PARTITIONS, connect, prepare, recognise, unusable
+from fairlead.stores.sqlite.opening import PARTITIONS, connect, prepare, unusable
 from fairlead.stores.sqlite.queries import queries
 from fairlead.stores.sqlite.reader import Reader, ThreadReader, WriterReader
 from fairlead.stores.sqlite.rejects import SqliteRejects
@@ -126,7 +126,6 @@ class SqliteStore:
         file = None
         if connection is None and os.fspath(path) != MEMORY:
             file = SqliteFile(path, busy_timeout_seconds=busy_timeout_seconds, factory=factory)
-            recognise(file)  # before a lock file is left beside what is not ours
             file.lock()
         opened = connection
         try:
@@ -146,7 +145,7 @@ class SqliteStore:
             if opened is not None and connection is None:
                 opened.close()
             if file is not None:
-                file.unlock()
+                file.withdraw() if isinstance(error, StoreForeign) else file.unlock()
             if isinstance(error, Error):
                 raise unusable(path, error) from error
             raise

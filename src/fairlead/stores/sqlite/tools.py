@@ -91,7 +91,9 @@ def check(path: StorePath) -> list[str]:
         StoreForeign, StoreNewer: not a store that this Fairlead can judge. StoreError: there is none.
     """
     try:
-        connection = _existing(path).connect_read_only()
+        file = _file(path)
+        _check_there(file)
+        connection = file.connect_read_only()
         try:
             return damages(connection)
         finally:
@@ -156,8 +158,13 @@ def _done_ranges(connection: Connection) -> Iterator[str]:
 @contextmanager
 def _owned(path: StorePath) -> Iterator[Connection]:
     """A connection to a store that no relay has open."""
-    file = _existing(path)
+    file = _file(path)
     file.lock()
+    try:
+        _check_there(file)
+    except StoreError:
+        file.withdraw()
+        raise
     try:
         connection = connect(file)
         try:
@@ -171,8 +178,10 @@ def _owned(path: StorePath) -> Iterator[Connection]:
         file.unlock()
 
 
-def _existing(path: StorePath) -> SqliteFile:
-    file = SqliteFile(path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
+def _file(path: StorePath) -> SqliteFile:
+    return SqliteFile(path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
+
+
+def _check_there(file: SqliteFile) -> None:
     if not recognise(file):
         raise StoreError(f"{file.path}: there is no store")
-    return file
