@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.core.event import Event
 from fairlead.drivers.sqlite_file import Connection, memory
+from fairlead.ports import Store
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.testing.store_contract import StoreContract
-from fairlead.testing.store_examples import StoreMaker
+from fairlead.testing.store_contract_log import conflict_of
+from fairlead.testing.store_examples import StoreMaker, event, run
 
 
 class TestSqliteFile(StoreContract):
@@ -60,3 +63,29 @@ def test_a_long_search_holds_up_nothing_that_intake_asks_for(tmp_path: Path) -> 
             await store.close()
 
     asyncio.run(main())
+
+
+def test_what_conflicts_in_a_batch_costs_the_writer_no_more_than_its_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a publisher sends: all others wait for the writer."""
+    key_of = vars(Event)["key"]
+    asked: list[Event] = []
+
+    def counted(self: Event) -> str:
+        asked.append(self)
+        return str(key_of.fget(self))
+
+    monkeypatch.setattr(Event, "key", property(counted))
+
+    async def scene(store: Store) -> None:
+        await store.log.append([event(n) for n in range(400)], 0.0)
+        asked.clear()
+        changed = [event(n, data=b"{}") for n in (*range(400), 0)]
+        faults = (await conflict_of(store, *changed)).faults
+        assert [fault.index for fault in faults] == list(range(401))
+        assert "at position" in faults[399].detail
+        assert "of the same batch, at index 0" in faults[400].detail
+        assert len(asked) <= 4 * len(changed)
+
+    run(lambda: SqliteStore.open(tmp_path / "store.db"), scene)

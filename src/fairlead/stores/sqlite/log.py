@@ -128,7 +128,7 @@ def _propose(
 def _append(transaction: Transaction, prepared: Sequence[Prepared], accepted_at: float) -> list[Appended]:
     execute, heads, touched = transaction.execute, transaction.heads, transaction.touched
     appended: list[Appended] = []
-    faults: list[Fault] = []
+    conflicts: list[tuple[int, Entry]] = []
     for index, (event, partition, key, row) in enumerate(prepared):
         pos = heads[partition] + 1
         if execute(_APPEND, (*row, pos)).rowcount:
@@ -140,10 +140,9 @@ def _append(transaction: Transaction, prepared: Sequence[Prepared], accepted_at:
         if standing.event.same_as(event):
             appended.append(Appended(standing, True))
         else:
-            before = [earlier for earlier, *_ in prepared[:index]]
-            faults.append(_conflict(index, event, standing, before))
-    if faults:
-        raise EventConflict(faults[0].detail, faults=faults)
+            conflicts.append((index, standing))
+    if conflicts:
+        raise _refusal(prepared, conflicts)
     return appended
 
 
@@ -155,23 +154,21 @@ def _standing(transaction: Transaction, partition: int, event: Event) -> Entry:
     return entry_of(partition, row)
 
 
-def _conflict(index: int, event: Event, standing: Entry, before: Sequence[Event]) -> Fault:
-    """What stands in the way: an event of the log, or one `before` this one in the same batch."""
-    name = f"{event.id!r} of {event.source!r}"
-    alike = (
-        at
-        for at, one in enumerate(before)
-        if (one.source, one.id, one.key) == (event.source, event.id, event.key)
-    )
-    at = next(alike, None)
-    return Fault(
-        detail=f"another event was accepted as {name}, at position {standing.partition}:{standing.position}"
-        if at is None
-        else f"another event of the same batch, at index {at}, is {name} too",
-        index=index,
-        pointer="/id",
-        hint="an event never changes: give what has changed an id of its own",
-    )
+def _refusal(prepared: Sequence[Prepared], conflicts: Sequence[tuple[int, Entry]]) -> EventConflict:
+    """What is wrong with events that would have to change: by their index, with what stands in the way."""
+    first: dict[tuple[str, str, str], int] = {}
+    for index, (event, _, key, _) in enumerate(prepared):
+        first.setdefault((event.source, event.id, key), index)
+    faults = []
+    for index, standing in conflicts:
+        event, _, key, _ = prepared[index]
+        name, before = f"{event.id!r} of {event.source!r}", first[event.source, event.id, key]
+        detail = f"another event was accepted as {name}, at position {standing.partition}:{standing.position}"
+        if before < index:
+            detail = f"another event of the same batch, at index {before}, is {name} too"
+        hint = "an event never changes: give what has changed an id of its own"
+        faults.append(Fault(detail=detail, index=index, pointer="/id", hint=hint))
+    return EventConflict(faults[0].detail, faults=faults)
 
 
 def _entries(connection: Connection, partition: int, sql: str, arguments: Any) -> list[Entry]:
