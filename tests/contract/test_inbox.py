@@ -42,6 +42,18 @@ def begin_writing(inbox: SqliteInbox, key: str, n: int) -> SqliteTransaction:
     return transaction
 
 
+def test_an_inbox_stays_where_it_was_named_when_the_process_changes_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    with SqliteInbox("inbox.db") as inbox:
+        monkeypatch.chdir(elsewhere)  # as every daemon does, before the first delivery
+        store(inbox, "k", Memory(1, 1, applied=4))
+    assert list(elsewhere.iterdir()) == []
+    assert (tmp_path / "inbox.db").exists()
+
+
 def test_what_a_handler_writes_is_stored_with_the_inbox(tmp_path: Path) -> None:
     with inbox_at(tmp_path) as inbox:
         begin_writing(inbox, "k", 4).commit()

@@ -17,7 +17,7 @@ import pytest
 
 from fairlead import Event, EventRefused, OutboxFull, Publisher
 from fairlead.core.codec import encode_structured
-from fairlead.errors import InvalidEvent, OutboxClosed, StoreError, StoreNewer
+from fairlead.errors import InvalidEvent, OutboxClosed, OutboxError, StoreError, StoreNewer
 from fairlead.sdk.outbox_records import RefusedEvent
 from fairlead.sdk.publisher_process import Pending
 from tests.contract.publishing import DEADLINE_SECONDS, Answer, StubRelay, problem, relay_at, until
@@ -413,6 +413,28 @@ def test_a_url_that_is_no_relays_is_refused(tmp_path: Path, url: str, says: str)
 def test_an_outbox_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"nowhere/outbox\.db"):
         Publisher("http://127.0.0.1:1", outbox=tmp_path / "nowhere" / "outbox.db")
+
+
+def test_an_outbox_stays_where_it_was_when_the_process_changes_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fairlead.drivers.sqlite_room._PLENTY_SECONDS", 0.0)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    with relay_at() as relay, Publisher(relay.url) as publisher:
+        publisher.publish(event(1))
+        monkeypatch.chdir(elsewhere)  # as every daemon does
+        publisher.publish(event(2))
+        assert publisher.flush(WAIT) == 0
+        assert relay.ids == ["a-1", "a-2"]
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_an_outbox_that_somebody_removed_is_named(tmp_path: Path, relay: StubRelay) -> None:
+    with publisher_at(tmp_path, relay.url) as publisher:
+        (tmp_path / "outbox.db").unlink()
+        with pytest.raises(OutboxError, match=r"outbox\.db: No such file or directory; is the file st"):
+            publisher.publish(event(1))
 
 
 def test_only_its_owner_may_read_the_outbox(tmp_path: Path, relay: StubRelay) -> None:

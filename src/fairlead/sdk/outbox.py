@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
@@ -92,9 +93,9 @@ class Outbox:
     """
 
     def __init__(self, path: str | os.PathLike[str], max_bytes: int) -> None:
-        self.path, self.max_bytes = os.fspath(path), max_bytes
-        self._connection = open_local(path, SCHEMA, name=TABLE, version=VERSION)
-        self._room = Room(path)
+        self.path, self.max_bytes = str(Path(path).absolute()), max_bytes
+        self._connection = open_local(self.path, SCHEMA, name=TABLE, version=VERSION)
+        self._room = Room(self.path)
         self._lock = system_lock()
         hold_at_fork(self._lock)
         self._closed = False
@@ -109,6 +110,8 @@ class Outbox:
                 raise OutboxError(f"{self.path} was opened before a fork, and belongs to the parent")
             try:
                 yield self._connection
+            except OSError as error:
+                raise OutboxError(f"{self.path}: {error.strerror}; is the file still there?") from error
             except SqliteError as error:
                 if is_full(error):
                     raise OutboxFull(f"the disk of {self.path} is full; free some room there") from error

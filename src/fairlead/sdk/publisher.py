@@ -12,6 +12,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
@@ -61,7 +62,8 @@ class Publisher:
         on_refused: Callable[[RefusedEvent], None] | None = None,
         ca_file: str | None = None,
     ) -> None:
-        self._url, self._path, self._source = url, outbox, source
+        self._url, self._source = url, source
+        self._path = Path(outbox).absolute()  # a fork opens it again, and may have changed its directory
         self._max_bytes, self._on_refused, self._ca_file = max_bytes, on_refused, ca_file
         self._headers = {"content-type": "application/cloudevents-batch+json", "user-agent": "Fairlead/1.0"}
         if api_key is not None:
@@ -210,7 +212,7 @@ class Publisher:
     def _process(self) -> PublisherProcess:
         """What this process has open; a child of a fork opens its own."""
         if self._closed:
-            raise OutboxClosed(f"{os.fspath(self._path)}: the publisher was closed")
+            raise OutboxClosed(f"{self._path}: the publisher was closed")
         pid = os.getpid()
         process = self._processes.get(pid)
         if process is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from fairlead.core.channel import ChannelId
@@ -38,7 +39,7 @@ class SqliteInbox:
     def __init__(
         self, path: str | os.PathLike[str], *, lock_wait_seconds: float = 10.0, lease_seconds: float = 20.0
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = str(Path(path).absolute())  # the process may change its directory before the first use
         self._lock_wait = lock_wait_seconds
         self._lease = lease_seconds
         self._processes: dict[int, InboxProcess] = {}
