@@ -116,7 +116,11 @@ def test_an_answer_of_an_older_epoch_settles_and_one_of_an_older_generation_does
     on_bus(scenario)
 
 
-def test_the_bus_fails_rest_takes_over_in_order_and_the_bus_comes_back() -> None:
+def test_the_bus_fails_rest_takes_over_in_order_and_the_bus_comes_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "fairlead.engine.sending")
+
     async def scenario(scene: Scene, bus: HandBus) -> None:
         await scene.subscribe(targets=(BUS, REST), options=LIBRARY)
         await scene.publish("k1", "k1")
@@ -140,6 +144,12 @@ def test_the_bus_fails_rest_takes_over_in_order_and_the_bus_comes_back() -> None
         assert all(view.route is not None and view.route.switches == 2 for view in views)
 
     on_bus(scenario)
+    said = [vars(one) for one in caplog.records if one.name.endswith("channel_route")]
+    assert {(one["levelname"], one["message"], one["target"]) for one in said} == {
+        ("WARNING", "a channel goes on over another target", 1),
+        ("INFO", "a channel returns to a target that it prefers", 0),
+    }
+    assert {(one["subscription"], one["partition"]) for one in said} == {("console", 0), ("console", 1)}
 
 
 @pytest.mark.parametrize(
@@ -166,7 +176,7 @@ def test_a_switch_that_the_store_refuses_is_said_once_and_made_when_it_can_be(
         async def refused_for_long(times: int) -> None:
             refused.clear()
             await scene.until(lambda: len(refused) > 20, "tried again and again")
-            said_of = [vars(record)["channel"] for record in stands_still()]
+            said_of = [(vars(record)["subscription"], vars(record)["partition"]) for record in stands_still()]
             assert len(set(said_of)) == 2
             assert len(said_of) == 2 * times, "once for each channel, and again for another trouble"
             assert {vars(record)["detail"] for record in stands_still()} == {str(trouble)}

@@ -40,7 +40,7 @@ async def retry_filter(subscriber: Subscriber, owner: Owner, timeout_seconds: fl
     try:
         await adopt_filter(subscriber, owner, timeout_seconds)
     except FairleadError as failure:
-        _log.error("a filter stays pending", extra={"channel": owner.channel, "detail": str(failure)})
+        _log.error("a filter stays pending", extra={**owner.channel._asdict(), "detail": str(failure)})
 
 
 async def _is_heard(subscriber: Subscriber, owner: Owner) -> bool:

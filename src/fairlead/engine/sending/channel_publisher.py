@@ -85,7 +85,7 @@ class ChannelPublisher:
         try:
             (parcel,) = await with_skips(owner, delivery.parcels)
         except FairleadError as failure:
-            _log.error("skips cannot be read", extra={"channel": owner.channel, "detail": str(failure)})
+            _log.error("skips cannot be read", extra={**owner.channel._asdict(), "detail": str(failure)})
             await asyncio.sleep(AGAIN_SECONDS)
             if delivery.fence == owner.fence:
                 owner.lanes.bus.take_back(sent, owner.works.clock.monotonic())

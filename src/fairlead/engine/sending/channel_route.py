@@ -253,7 +253,7 @@ class ChannelRoute:
         """
         detail, owner = str(failure), self._owner
         if detail != self._hindrance and not owner.closed and not isinstance(failure, StoreFailed):
-            extra = {"channel": owner.channel, "detail": detail}
+            extra = {**owner.channel._asdict(), "detail": detail}
             _log.error("a channel cannot go on over another target yet", extra=extra)
         self._hindrance = detail
 
@@ -262,5 +262,8 @@ class ChannelRoute:
         self._heard_at = works.clock.monotonic()
         if switch.target != before:
             works.telemetry.switches.value += 1
-            extra = {"channel": owner.channel, "target": switch.target, "reason": switch.reason}
-            _log.warning("a channel goes on over another target", extra=extra)
+            extra = {**owner.channel._asdict(), "target": switch.target, "reason": switch.reason}
+            if switch.target < before:
+                _log.info("a channel returns to a target that it prefers", extra=extra)
+            else:
+                _log.warning("a channel goes on over another target", extra=extra)

@@ -57,7 +57,7 @@ class Reloading:
         except (LeaseLost, NotFound):
             owner.close()
         except StoreError as failure:
-            _log.error("a channel cannot be read", extra={"channel": owner.channel, "detail": str(failure)})
+            _log.error("a channel cannot be read", extra={**owner.channel._asdict(), "detail": str(failure)})
             owner.close()
             owner.works.damage[owner.channel] = f"{failure}; then start again"
         finally:

@@ -142,7 +142,7 @@ class Scanner:
         asyncio.get_running_loop().call_later(DAMAGE_SECONDS, self.resume)
         owner, detail = self._owner, str(failure)
         if owner.works.damage.get(owner.channel) != detail:
-            extra = {"channel": owner.channel, "detail": detail}
+            extra = {**owner.channel._asdict(), "detail": detail}
             _log.error("the log cannot be read; the channel stands still", extra=extra)
         owner.works.damage[owner.channel] = detail
 
@@ -171,7 +171,7 @@ class Scanner:
             lanes.paging.failed(page, owner.works.clock.monotonic())
             _log.error(
                 "a held lane cannot be read",
-                extra={"channel": owner.channel, "key": page.key, "detail": str(failure)},
+                extra={**owner.channel._asdict(), "key": page.key, "detail": str(failure)},
             )
         else:
             complete_to = page.last if len(rows) < LANE_ENTRIES else rows[-1].position
