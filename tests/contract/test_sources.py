@@ -152,7 +152,9 @@ def test_nothing_is_acknowledged_before_it_is_on_disk() -> None:
     play(scenario)
 
 
-def test_a_poison_message_is_kept_with_its_reason_and_its_neighbours_pass() -> None:
+def test_a_poison_message_is_kept_with_its_reason_and_its_neighbours_pass(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def scenario(scene: Scene) -> None:
         stage = Stage(scene)
         poison = raw(b"\xff\xfe not an event", None, message_id="m-1", headers={"who": "me", "n": 7})
@@ -165,6 +167,10 @@ def test_a_poison_message_is_kept_with_its_reason_and_its_neighbours_pass() -> N
         assert first.reason.startswith("malformed-json: the body is not UTF-8")
         assert first.headers == {":message-id": "m-1", "who": "me", ":headers": '{"n":7}'}
         assert second.reason == "malformed-json: the body is not JSON: is empty"
+        said = [vars(one) for one in caplog.records if one.message == "a message was rejected"]
+        assert [(one["reject"], one["reason"]) for one in said] == [
+            (first.id, first.reason), (second.id, second.reason),
+        ]  # fmt: skip
         assert stage.inlet.rejected == 2
         await stage.consumer.stop()
 

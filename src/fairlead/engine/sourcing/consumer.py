@@ -32,6 +32,7 @@ BATCH_MESSAGES = 128
 BATCH_BYTES = 1024 * 1024
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 5.0
+MOST_REASON_LETTERS = 200  # in the log; GET /rejects has all of it
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -165,7 +166,8 @@ class Consumer:
         if not (one.received.redelivered and await self._is_listed(reject)):
             await self._patiently(lambda: self._rejects.add_reject(reject))
             one.inlet.rejected += 1
-            _log.warning("a message was rejected", extra={"source": one.inlet.name, "reject": reject.id})
+            extra = {"source": one.inlet.name, "reject": reject.id, "reason": reason[:MOST_REASON_LETTERS]}
+            _log.warning("a message was rejected", extra=extra)
         one.inlet.source.acknowledge(one.received)
 
     async def _is_listed(self, reject: Reject) -> bool:
