@@ -23,6 +23,7 @@ from fairlead.engine.retention.expiry import Expiry
 from fairlead.engine.retention.retention import Retention
 from fairlead.engine.retention.turn import Turn
 from fairlead.engine.revisions import Revisions
+from fairlead.engine.sending.views import RouteView
 from fairlead.engine.settings import EngineSettings
 from fairlead.ports import Answer, Delivery
 from fairlead.stores.sqlite.store import SqliteStore
@@ -79,7 +80,7 @@ class View:
     in_flight_keys: frozenset[str] = frozenset()
     breaker_open: bool = False
     pending_filter: bool = False
-    route: None = None
+    route: RouteView | None = None
 
 
 @dataclass

@@ -16,6 +16,7 @@ from fairlead.core.log import EventQuery
 from fairlead.core.outcome import DELIVERED
 from fairlead.core.subscription import Matching, Target
 from fairlead.engine.commands.replaying import ReplayRequest
+from fairlead.engine.sending.views import RouteView
 from fairlead.engine.settings import DAY_SECONDS, EngineSettings, Retention
 from fairlead.errors import Forbidden, InvalidQuery, NotFound
 from tests.contract.engine_scene import ANYONE, NOW, REFUSED, Scene, event, lane, play, principal
@@ -401,6 +402,19 @@ def test_channels_show_fence_and_breaker() -> None:
         item = items[scene.channel("k1").partition]
         assert (item["state"], item["transport"], item["unanswered"]) == ("open", "http", 2)
         assert (item["generation"], item["epoch"]) == (state.fence.generation, state.fence.epoch)
+
+    play(scenario)
+
+
+def test_a_channel_s_target_and_state_are_of_one_moment() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribed()
+        state = await scene.state(scene.channel("k1"))
+        route = RouteView("suspect", "connection refused", scene.clock.at, 0, 0)
+        scene.see(state, route=route)
+        await scene.store.channels.fence(state.fence, target=1, reason="connection refused")  # just now
+        item = (await scene.queries.channels(ANYONE, "console")).items[scene.channel("k1").partition]
+        assert (item["target"], item["state"], item["epoch"]) == (0, "suspect", state.fence.epoch)
 
     play(scenario)
 

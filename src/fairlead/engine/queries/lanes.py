@@ -237,7 +237,7 @@ def _attempt(channel: ChannelId, attempt: Attempt) -> Item:
 def _channel(
     subscription: Subscription, state: ChannelState, view: ChannelView | None, at_broker: int
 ) -> Item:
-    fence = state.fence
+    fence = state.fence if view is None else view.fence  # of the same moment as the route and the breaker
     transport = transport_of(subscription, fence.target)
     route = None if view is None else view.route
     is_open = view is not None and view.breaker_open
