@@ -252,6 +252,17 @@ def test_where_the_confirm_settles_the_subscriber_says_whether_to_leave(
     assert made.failover.may_send
 
 
+def test_an_empty_queue_says_nothing_while_the_broker_takes_no_messages() -> None:
+    made = on_bus(proves=False, policy="wait")
+    made.link(False, "takes no messages (low on memory)")
+    assert not made.failover.wants_depth
+    made.wait(RULES.suspect_seconds + 1)
+    assert (made.state, made.failover.wants_depth) == ("waiting", False)
+    made.link(True)
+    made.look()
+    assert (made.state, made.failover.target) == ("bus", AMQP)
+
+
 def test_of_two_rest_targets_the_better_one_is_tried_again_later() -> None:
     made = Steered(("http", "http"))
     assert made.state == "rest"

@@ -202,7 +202,11 @@ class Failover:
 
     @property
     def wants_depth(self) -> bool:
-        """Whether it matters if anything waits at the broker of the target in use (policy `wait`)."""
+        """Whether it matters if anything waits at the broker of the target in use (policy `wait`).
+
+        Not while its link is down or blocked: what was published last may lie unread in the connection, and
+        would come into a queue that had been seen empty.
+        """
         return self._policy == "wait" and self.state == "suspect" and self.on_bus and self._active.up
 
     # -- inside --------------------------------------------------------------------------------------------
