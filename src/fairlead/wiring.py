@@ -60,6 +60,9 @@ class StoreTools:
     def check(self) -> list[str]:
         return sqlite_tools.check(self.path)
 
+    def has_keys(self) -> bool:
+        return sqlite_tools.has_keys(self.path)
+
     def compact(self) -> tuple[int, int]:
         return sqlite_tools.compact(self.path)
 
@@ -99,6 +102,14 @@ def check_files(config: Config) -> list[str]:
         _load_queues()
         read_logins(config.sources)
     return list(credential_doubts(config.sources))
+
+
+def open_to_all(config: Config) -> ConfigError:
+    """What keeps a relay that others can reach from starting while no authentication is configured."""
+    return ConfigError(
+        f"listen: {config.listen} can be reached from other machines, and no authentication is"
+        " configured; listen on 127.0.0.1, or set [auth] bootstrap_key"
+    )
 
 
 def make_sources(config: Config, node: Node, clock: Clock) -> Sources:
@@ -215,10 +226,7 @@ class Server:
         node = self._node = make_node(config, store, http_sender(config, policy, clock), clock, bus)
         keys = _Logins(store, clock, config, policy)
         if not await keys.configured() and not config.listen.is_loopback:
-            raise ConfigError(
-                f"listen: {config.listen} can be reached from other machines, and no authentication is"
-                " configured; listen on 127.0.0.1, or set [auth] bootstrap_key"
-            )
+            raise open_to_all(config)
         bridge = ImagefactoryBridge(node.ingest, store, clock, random_bytes=os.urandom)
         limits = config.limits
         self._sources = await asyncio.to_thread(make_sources, config, node, clock)

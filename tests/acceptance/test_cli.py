@@ -514,6 +514,30 @@ def test_the_configuration_is_shown_with_its_origins_and_checked(tmp_path: Path)
     assert run("config", "check", folder=tmp_path).code == 5
 
 
+def test_a_check_finds_the_login_that_serve_would_ask_for(tmp_path: Path) -> None:
+    (tmp_path / "fairlead.toml").write_text('listen = "0.0.0.0:0"\n')
+
+    def check(**variables: str) -> tuple[int, str]:
+        done = run("config", "check", folder=tmp_path, **variables)
+        return done.code, done.err
+
+    refused = run("config", "check", folder=tmp_path)
+    assert (refused.code, refused.out) == (5, "")
+    assert "no authentication is configured" in refused.err
+    assert not (tmp_path / "fairlead.db").exists()
+    assert run("serve", folder=tmp_path).err.splitlines()[-1:] == refused.err.splitlines()
+    assert check()[0] == 5, "a store without a key"
+    assert check(FAIRLEAD_AUTH_BOOTSTRAP_KEY=KEY) == (0, "")
+    with RelayProcess(tmp_path) as relay:
+        assert relay.run("keys", "add", "mine", "--may", "read").code == 0
+        assert check() == (0, ""), "while it runs"
+    assert check() == (0, "")
+    (tmp_path / "fairlead.db").write_text("not a store")
+    code, said = check()
+    assert (code, len(said.splitlines())) == (0, 1)
+    assert "whether the store has a key cannot be told" in said
+
+
 def test_the_store_is_checked_compacted_and_brought_back(tmp_path: Path) -> None:
     with RelayProcess(tmp_path) as relay:
         send(relay, "/a", "k", 1)

@@ -177,7 +177,9 @@ class Session:
 
     def _toml(self, text: str) -> None:
         (self.folder / "block.toml").write_text(text)
-        self._run(["fairlead", "config", "check", "--config", "block.toml"])
+        # as the environment of a service gives it, which a file that others may read does not
+        login = f"FAIRLEAD_AUTH_BOOTSTRAP_KEY=flk_{'k' * 32}"
+        self._run(["env", login, "fairlead", "config", "check", "--config", "block.toml"])
 
     def _run(self, command: Sequence[str]) -> str:
         done = subprocess.run(

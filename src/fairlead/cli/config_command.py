@@ -8,8 +8,9 @@ import click
 from fairlead import wiring
 from fairlead.cli import output
 from fairlead.cli.configured import reads_config
-from fairlead.config import Loaded
+from fairlead.config import Config, Loaded
 from fairlead.config.rendering import to_json, to_toml
+from fairlead.errors import StoreError
 
 
 @click.group("config")
@@ -36,11 +37,27 @@ def show(loaded: Loaded, as_json: bool) -> None:
 )
 @reads_config
 def check(loaded: Loaded, as_json: bool) -> None:
-    """Check the configuration; ends 5 and names file, line and key where it cannot be used."""
-    doubts = [*loaded.warnings, *wiring.check_files(loaded.config)]
+    """Check the configuration; ends 5 and names file, line and key where it cannot be used.
+
+    Where others can reach the relay it looks for a login as `serve` would: [auth] bootstrap_key, of the file
+    or of the environment, or a key in the store.
+    """
+    doubts = [*loaded.warnings, *wiring.check_files(loaded.config), *_login_doubts(loaded.config)]
     if as_json:
         output.document({"ok": True, "file": loaded.file, "warnings": doubts})
         return
     for line in doubts:
         output.note(f"warning: {line}")
     output.say(f"{loaded.file or 'the configuration (no file)'} is in order")
+
+
+def _login_doubts(config: Config) -> list[str]:
+    """That it cannot be told whether there is a login where one is needed; ConfigError if there is none."""
+    if config.listen.is_loopback or config.auth.bootstrap_key is not None:
+        return []
+    try:
+        if wiring.store_tools(config).has_keys():  # one key in the store is a login as well
+            return []
+    except StoreError as error:
+        return [f"listen: {config.listen} needs a login; whether the store has a key cannot be told: {error}"]
+    raise wiring.open_to_all(config)

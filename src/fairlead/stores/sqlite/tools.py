@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from fairlead.core.event import partition_of
@@ -17,6 +17,7 @@ from fairlead.stores.sqlite.reader import snapshot
 from fairlead.stores.sqlite.rows import entry_of, progress_of
 
 _SQL = queries("check")
+_ACCESS = queries("access")
 _SUBSCRIPTION = queries("subscription")
 _CROSS_CHECKS = ("heads", "progress", "channels", "holds", "filters")
 _BUSY_TIMEOUT_SECONDS = 5.0
@@ -102,6 +103,22 @@ def check(path: StorePath) -> list[str]:
         return [f"{os.fspath(path)}: {error}"]
     except StoreCorrupt as corrupt:  # so much so that it cannot even be told what version it is of
         return [f"{os.fspath(path)}: {corrupt.__cause__}"]
+
+
+def has_keys(path: StorePath) -> bool:
+    """Whether a store holds an API key; not, if there is none. Changes nothing; a relay may run.
+
+    Raises:
+        StoreError: it cannot be told; as `check`, or it cannot be read now.
+    """
+    file = SqliteFile(path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
+    if not recognise(file):
+        return False
+    try:
+        with closing(file.connect_read_only()) as connection:
+            return connection.execute(_ACCESS["keys"]).fetchone() is not None
+    except Error as error:
+        raise unusable(path, error) from error
 
 
 def damages(connection: Connection) -> list[str]:
