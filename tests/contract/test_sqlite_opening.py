@@ -115,6 +115,27 @@ def test_a_file_of_ours_that_is_damaged_is_told_from_one_that_is_not_ours(tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("owner", "open", "says"),
+    [
+        (open_store, open_inbox, "is a relay's store; name another file for a receiver's inbox"),
+        (open_store, open_outbox, "is a relay's store; name another file for a publisher's outbox"),
+        (open_outbox, open_inbox, "is a publisher's outbox; name another file"),
+        (open_inbox, open_outbox, "is a receiver's inbox; name another file"),
+        (open_inbox, open_store, "is not a Fairlead store"),
+        (open_outbox, open_store, "is not a Fairlead store"),
+    ],
+)
+def test_a_file_of_ours_serves_one_of_us(tmp_path: Path, owner: Open, open: Open, says: str) -> None:
+    path = tmp_path / "our.db"
+    owner(path)
+    before = path.read_bytes()
+    with pytest.raises(StoreForeign, match=says):
+        open(path)
+    assert path.read_bytes() == before
+    owner(path)
+
+
+@pytest.mark.parametrize(
     ("code", "free_bytes", "says"),
     [
         (sqlite3.SQLITE_LOCKED_SHAREDCACHE, 0, "locked"),

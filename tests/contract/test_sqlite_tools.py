@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from fairlead.core.channel import Progress
-from fairlead.drivers.sqlite_file import memory
+from fairlead.drivers.sqlite_file import APPLICATION_ID, memory
 from fairlead.errors import StoreError, StoreLocked
 from fairlead.stores.sqlite import checkpoint as sqlite_checkpoint
-from fairlead.stores.sqlite.queries import APPLICATION_ID, migrate, migrations, newest_version, queries
+from fairlead.stores.sqlite.queries import migrate, migrations, newest_version, queries
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.stores.sqlite.tools import check, compact, restored
 from fairlead.testing.store_examples import NOW, NOW_MS, Lane, event, run, subscription

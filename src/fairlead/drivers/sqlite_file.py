@@ -24,6 +24,9 @@ Error = sqlite3.Error
 Trouble = Literal["busy", "full", "statement", "broken"]
 
 MAGIC = b"SQLite format 3\0"
+APPLICATION_ID = 0x464C6431
+"""`FLd1`: SQLite's mark of a relay's store."""
+
 _HEADER_BYTES = 100
 _STATEMENTS_KEPT = 256
 _TROUBLES: dict[int, Trouble] = {

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from fairlead.drivers.sqlite_file import trouble_of
+from fairlead.drivers.sqlite_file import APPLICATION_ID, trouble_of
 from fairlead.drivers.sqlite_refusal import refusal
 from fairlead.errors import StoreCorrupt, StoreError, StoreForeign, StoreNewer
 
@@ -28,6 +28,7 @@ Cursor = sqlite3.Cursor
 SqliteError = sqlite3.Error
 Value = str | int | float | bytes | None
 
+_KINDS = {"fairlead_inbox": "a receiver's inbox", "fairlead_outbox": "a publisher's outbox"}
 _abandoned: list[sqlite3.Connection] = []
 
 
@@ -49,7 +50,8 @@ def open_local(
 
     Raises:
         StoreLocked: another process keeps it locked. StoreError: no room on the disk, or no permission.
-        StoreForeign: it is no SQLite database, or has tables that only look like ours. StoreCorrupt: damaged.
+        StoreForeign: it is no SQLite database, has tables that only look like ours, or is another of our own
+            files: a relay's store, an outbox, an inbox; it is left as it is. StoreCorrupt: damaged.
         StoreNewer: our tables were made by a newer Fairlead.
     """
     file = Path(path)
@@ -65,6 +67,7 @@ def open_local(
         connection.execute("PRAGMA foreign_keys=ON")
         if sys.platform == "darwin":
             connection.execute("PRAGMA fullfsync=ON")
+        _refuse_another(connection, file, name)
         _enter_wal(connection, time.monotonic() + busy_timeout_seconds)
         _lay_out(connection, file, schema, name, version)
     except BaseException as error:
@@ -84,6 +87,15 @@ def _unusable(file: Path, error: SqliteError | OSError) -> StoreError:
             f"{file} cannot be read: {error}; restore a backup, or move it away to begin with a new one"
         )
     return StoreForeign(f"{file} cannot be opened as a Fairlead file: {error}; name another file")
+
+
+def _refuse_another(connection: Connection, file: Path, name: str) -> None:
+    """One file for each of us: who owns it would prune, compact, move and lock it as its own."""
+    (mark,) = connection.execute("PRAGMA application_id").fetchone()
+    kinds = ["a relay's store"] if mark == APPLICATION_ID else []
+    kinds += [kind for table, kind in _KINDS.items() if table != name and _version(connection, table)]
+    if kinds:
+        raise StoreForeign(f"{file} is {kinds[0]}; name another file for {_KINDS[name]}")
 
 
 def _enter_wal(connection: Connection, deadline: float) -> None:

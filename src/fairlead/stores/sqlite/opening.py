@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 
-from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile
+from fairlead.drivers.sqlite_file import APPLICATION_ID, Connection, Error, SqliteFile
 from fairlead.drivers.sqlite_refusal import refusal
 from fairlead.errors import StoreCorrupt, StoreError, StoreForeign, StoreNewer
-from fairlead.stores.sqlite.queries import APPLICATION_ID, migrate, newest_version, queries
+from fairlead.stores.sqlite.queries import migrate, newest_version, queries
 
 PARTITIONS = 8
 """How many partitions a new SQLite store gets."""

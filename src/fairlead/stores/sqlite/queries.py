@@ -13,9 +13,6 @@ from importlib.resources import files
 
 from fairlead.drivers.sqlite_file import Connection, Error
 
-APPLICATION_ID = 0x464C6431
-"""`FLd1`: SQLite's mark for whose file it is."""
-
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _COMMENT = re.compile(r"--[^\n]*\n|;\s*\Z")
 _SQL = files("fairlead.stores").joinpath("sql")
