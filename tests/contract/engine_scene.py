@@ -25,6 +25,7 @@ from fairlead.engine.retention.turn import Turn
 from fairlead.engine.revisions import Revisions
 from fairlead.engine.sending.views import RouteView
 from fairlead.engine.settings import EngineSettings
+from fairlead.errors import FairleadError
 from fairlead.ports import Answer, Delivery
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.telemetry import Telemetry
@@ -93,6 +94,7 @@ class StillDispatcher:
     in_force: bool = True
     in_quiet: Callable[[], Coroutine[Any, Any, None]] | None = None
     damage: dict[ChannelId, str] = field(default_factory=dict)
+    refusal: FairleadError | None = None
 
     def offer(self, appended: Sequence[Appended]) -> None:
         self.offered += appended

@@ -17,7 +17,7 @@ from fairlead.drivers.sqlite_file import memory
 from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.engine.node import Node
 from fairlead.engine.settings import EngineSettings
-from fairlead.errors import Stopping, StoreFailed
+from fairlead.errors import Stopping, StoreFailed, StoreFull
 from fairlead.ports import Answer, Delivery
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.telemetry import Telemetry
@@ -126,6 +126,33 @@ def test_a_failed_store_ends_serving_from_whichever_thread() -> None:
             await node.failed.wait()
         assert node.failure is failure
         assert (await node.queries.readiness())["status"] == "failed"
+
+    live(scenario)
+
+
+def test_what_cannot_be_stored_for_now_is_the_reason_until_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(node: Node, sender: TakingSender) -> None:
+        made = (await node.subscribing.create(ANYONE, subscription())).subscription
+
+        async def reason() -> str | None:
+            status = await node.queries.status(made)
+            assert status["state"] == "active"
+            return str(status["reason"]) if status["reason"] else None
+
+        async def full(_: object) -> None:
+            raise StoreFull("the disk has no room left; free some")
+
+        assert await reason() is None
+        with monkeypatch.context() as disk:
+            disk.setattr(node.store.channels, "flush", full)
+            await node.ingest.accept(ANYONE, [event(1)])
+            async with asyncio.timeout(30):
+                while (said := await reason()) is None:
+                    await asyncio.sleep(0.001)
+            assert said == "what is delivered cannot be stored: the disk has no room left; free some"
+        async with asyncio.timeout(30):
+            while await reason() is not None:
+                await asyncio.sleep(0.001)
 
     live(scenario)
 

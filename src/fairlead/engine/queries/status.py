@@ -134,7 +134,7 @@ class StatusQueries:
         secret = subscription.secrets.current
         status: dict[str, Any] = {
             "state": subscription.state,
-            "reason": subscription.reason,
+            "reason": subscription.reason or self._stalled(subscription),
             "since": format_time(subscription.since),
             "revision": subscription.revision,
             "generation": subscription.generation,
@@ -158,6 +158,10 @@ class StatusQueries:
         if broken := [view.channel for view in views if view.channel in damage]:
             status["damage"] = [{"partition": one.partition, "detail": damage[one]} for one in broken]
         return status
+
+    def _stalled(self, subscription: Subscription) -> str | None:
+        refusal = self._dispatcher.refusal if subscription.state == "active" else None
+        return None if refusal is None else f"what is delivered cannot be stored: {refusal}"
 
     async def _kept(self) -> dict[int, range]:
         heads = await self._store.log.heads()

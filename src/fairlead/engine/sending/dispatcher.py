@@ -121,6 +121,11 @@ class Dispatcher:
 
     # -- events --------------------------------------------------------------------------------------------
 
+    @property
+    def refusal(self) -> FairleadError | None:
+        """Why what is settled cannot be stored at the moment, if that is so: lanes wait for it."""
+        return self._flusher.refusal
+
     def offer(self, appended: Sequence[Appended]) -> None:
         """Entries were committed; a hint that saves reading them back. Never blocks."""
         for one in appended:

@@ -32,10 +32,15 @@ class Flushing(Protocol):
 
 
 class Flusher:
-    """One per dispatcher; `want` says that an owner has something to store."""
+    """One per dispatcher; `want` says that an owner has something to store.
+
+    Attributes:
+        refusal: why nothing can be stored at the moment; None once something was, or nobody waits for it.
+    """
 
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
+        self.refusal: StoreFull | StoreBusy | None = None
         self._dirty: dict[Flushing, None] = {}
         self._hurry = asyncio.Event()
         self._any = asyncio.Event()
@@ -61,6 +66,8 @@ class Flusher:
 
     def forget(self, owner: Flushing) -> None:
         self._dirty.pop(owner, None)
+        if not self._dirty:
+            self.refusal = None
 
     def alone(self) -> asyncio.Lock:
         """A context in which nothing is being stored, and nothing is until it ends."""
@@ -79,10 +86,10 @@ class Flusher:
         results: list[Fence | Exception]
         try:
             results = await self._channels.flush([flush for _, flush in asked])
-            accepted = True
+            accepted, self.refusal = True, None
         except (StoreFull, StoreBusy) as refusal:
             _log.warning("settlements cannot be stored now", extra={"detail": str(refusal)})
-            results, accepted = [refusal] * len(asked), False
+            results, accepted, self.refusal = [refusal] * len(asked), False, refusal
         except asyncio.CancelledError:
             for owner, _ in asked:
                 owner.flushed(StoreBusy("the flush was cancelled"))
