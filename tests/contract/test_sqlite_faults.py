@@ -9,8 +9,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,13 @@ from fairlead.errors import (
     StoreNewer,
 )
 from fairlead.stores.sqlite import checkpoint as sqlite_checkpoint
+from fairlead.stores.sqlite import store as sqlite_store
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.stores.sqlite.tools import check
 from fairlead.testing.store_examples import NOW, NOW_MS, Lane, event, run, subscription
 
 MIB = 1024 * 1024
+DEADLINE_SECONDS = 30.0
 HOLD_IT_OPEN = """
 import sys
 from fairlead.stores.sqlite.store import SqliteStore
@@ -300,6 +304,35 @@ def test_appends_stop_at_the_reserve_while_flushes_go_on_and_begin_again_by_them
     run(lambda: SqliteStore.open(tmp_path / "store.db", free_bytes=lambda: free[0]), fill)
     told = [(record.levelname, record.getMessage()[:20]) for record in caplog.records]
     assert told == [("WARNING", "the disk is full: ev"), ("INFO", "the disk has room ag")]
+
+
+def test_who_asks_for_room_is_answered_by_a_store_whose_disk_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "ROOM_SECONDS", 0.01)
+    free, sound = [64 * MIB], threading.Event()
+
+    async def hang(store: Any) -> None:
+        for room in (True, False):  # a sound store is not even asked; one that had no room cannot tell
+            sound.clear()
+            waits = asyncio.ensure_future(store.log.append([event(1)], NOW))
+            try:
+                async with asyncio.timeout(DEADLINE_SECONDS):
+                    assert await store.has_room() is room
+                assert not waits.done()
+            finally:
+                sound.set()
+            await waits
+            free[0] = 0
+            with pytest.raises(StoreFull):
+                await store.log.append([event(2)], NOW)
+            free[0] = 64 * MIB
+
+    with ThreadPoolExecutor(1) as disk:
+
+        def hanging(work: Callable[[], None]) -> None:
+            disk.submit(sound.wait)
+            disk.submit(work)
+
+        run(lambda: SqliteStore.open(executor=hanging, free_bytes=lambda: free[0]), hang)
 
 
 class FewPages(Connection):

@@ -43,6 +43,8 @@ class Store(Protocol):
     async def has_room(self) -> bool:
         """Whether the disk has room for events, and had it for all else that was to be stored last.
 
+        Answers while the disk hangs, too.
+
         Raises:
             StoreError: the store is closed, or has failed.
         """

@@ -34,6 +34,7 @@ from fairlead.stores.sqlite.writer import Executor, Writer, WriterThread
 MEMORY = ":memory:"
 DISK_RESERVE_BYTES = 64 * 1024 * 1024
 BUSY_TIMEOUT_SECONDS = 5.0
+ROOM_SECONDS = 1.0  # for who asks after the disk while it hangs
 _SQL = queries("access")
 
 
@@ -163,7 +164,11 @@ class SqliteStore:
         self._writer.on_commit = observe
 
     async def has_room(self) -> bool:
-        return await self._writer.has_room()
+        try:
+            async with asyncio.timeout(ROOM_SECONDS):
+                return await self._writer.has_room()
+        except TimeoutError:  # the writer is asked only where something had no room; now its disk hangs, too
+            return False
 
     async def check(self) -> list[str]:
         return await self._lists.run(sqlite_tools.damages)
