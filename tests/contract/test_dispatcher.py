@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from fairlead.core.channel import Progress
+from fairlead.core.channel import ChannelId, ChannelState, Fence, Progress
 from fairlead.core.event import partition_of
 from fairlead.core.outcome import Outcome
 from fairlead.core.policy import ANYONE
@@ -20,6 +20,7 @@ from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching
 from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.engine.sending.flusher import Flusher
 from fairlead.engine.settings import Breaker, EngineSettings, Retention
+from fairlead.errors import FairleadError, StoreBusy, StoreCorrupt
 from fairlead.ports import Channels
 from fairlead.testing.simulation.disk import DiskFault
 from fairlead.testing.store_examples import event, lane
@@ -290,6 +291,57 @@ def test_a_receiver_of_a_newer_epoch_gets_a_newer_one_still() -> None:
         assert (await scene.state("x")).fence.epoch == 71
 
     play(scenario)
+
+
+@pytest.mark.parametrize(
+    "trouble", [StoreCorrupt("a row does not hold what was written"), StoreBusy("another program has it")]
+)
+def test_an_epoch_that_the_store_refuses_is_said_once_and_raised_when_it_can_be(
+    trouble: FairleadError, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(scene: Scene) -> None:
+        refused: list[Fence] = []
+
+        async def refuse(fence: Fence, **_: object) -> Fence:
+            refused.append(fence)
+            raise trouble
+
+        made = await scene.subscribe(options=DeliveryOptions(receiver="library"))
+        scene.sink.answers["x"].append(Outcome("stale", 409, generation=made.generation, epoch=70))
+        with monkeypatch.context() as store:
+            store.setattr(scene.store.channels, "fence", refuse)
+            await scene.publish("x")
+            await scene.until(lambda: len(refused) > 3, "tried again and again")
+            assert len(scene.sink.tries("x")) == 1, "nothing is sent that would be stale again"
+        await scene.until_settled()
+        assert scene.sink.tries("x")[-1].fence.epoch == 71
+
+    play(scenario)
+    told = [record for record in caplog.records if "epoch" in record.message]
+    assert [vars(record)["detail"] for record in told] == [str(trouble)]
+
+
+def test_a_channel_that_cannot_be_read_anew_yet_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(scene: Scene) -> None:
+        refused: list[ChannelId] = []
+
+        async def refuse(channel: ChannelId) -> ChannelState | None:
+            refused.append(channel)
+            raise StoreBusy("another program has it")
+
+        made = await scene.subscribe(options=DeliveryOptions(receiver="library"))
+        scene.sink.answers["x"].append(Outcome("stale", 409, generation=made.generation, epoch=70))
+        with monkeypatch.context() as store:
+            store.setattr(scene.store.channels, "load", refuse)
+            await scene.publish("x")
+            await scene.until(lambda: len(refused) > 3, "tried again and again")
+        await scene.until_settled()
+
+    play(scenario)
+    told = [record for record in caplog.records if record.message == "a channel cannot be read anew yet"]
+    assert [vars(record)["detail"] for record in told] == ["another program has it"]
 
 
 # -- operators ---------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class Reloading:
             self._task = asyncio.create_task(self._reload())
 
     async def _reload(self) -> None:
-        owner = self._owner
+        owner, said = self._owner, False
         try:
             while self._outdated and not owner.closed:
                 await owner.drained()
@@ -51,8 +51,12 @@ class Reloading:
                     async with owner.works.flusher.alone():  # what is stored or fenced is of the old memory
                         self._outdated = False
                         await self._load_again()
-                except (StoreBusy, StoreFull):
+                except (StoreBusy, StoreFull) as refusal:
                     self._outdated = True
+                    if not said:
+                        extra = {"channel": owner.channel, "detail": str(refusal)}
+                        _log.warning("a channel cannot be read anew yet", extra=extra)
+                    said = True
                     await asyncio.sleep(RETRY_SECONDS)
         except (LeaseLost, NotFound):
             owner.close()

@@ -3,8 +3,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+
 from fairlead.engine.sending.owner import Owner
-from fairlead.errors import Fenced, StoreBusy, StoreFull
+from fairlead.errors import Fenced, StoreBusy, StoreError, StoreFull
+
+RETRY_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 async def catch_up(owner: Owner, told: tuple[int, int]) -> bool:
@@ -32,12 +39,20 @@ async def catch_up(owner: Owner, told: tuple[int, int]) -> bool:
 
 
 async def _raise_epoch(owner: Owner, at_least: int) -> None:
-    """Durably, before the next delivery carries it."""
-    try:
-        async with owner.works.flusher.alone():  # a flush under way carries the fence before it
-            fence = await owner.works.store.channels.fence(owner.fence, at_least=at_least)
-            owner.begin_epoch(fence)
-    except Fenced:
-        await owner.reload()
-    except (StoreBusy, StoreFull):
-        owner.wake()  # the next delivery is told the same
+    """Durably, before the next delivery carries it: until then there is none, so it is tried again."""
+    said = False
+    while not owner.closed:
+        try:
+            async with owner.works.flusher.alone():  # a flush under way carries the fence before it
+                fence = await owner.works.store.channels.fence(owner.fence, at_least=at_least)
+                owner.begin_epoch(fence)
+                return
+        except Fenced:
+            await owner.reload()
+            return
+        except (StoreBusy, StoreFull, StoreError) as failure:
+            if not said:
+                extra = {"channel": owner.channel, "detail": str(failure)}
+                _log.error("a channel's epoch cannot be raised yet", extra=extra)
+            said = True
+        await asyncio.sleep(RETRY_SECONDS)
