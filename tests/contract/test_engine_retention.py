@@ -239,17 +239,27 @@ def test_max_age_deletes_all_that_is_old_with_one_skip_for_each_that_was_still_o
     play(scenario, AGED)
 
 
-def test_a_parked_lane_of_which_nothing_is_left_is_let_go() -> None:
+@pytest.mark.parametrize("state", ["held", "parked"])
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_lane_of_which_nothing_is_left_goes_and_another_stays(state: str, paused: bool) -> None:
     async def scenario(scene: Scene) -> None:
-        await scene.publish(event(1), event(2))
+        names = (f"k{number}" for number in range(2, 99))
+        other = next(name for name in names if scene.channel(name) == scene.channel("k1"))
+        await scene.publish(event(1), event(2), event(3, other))
         await scene.subscribed()
+        scene.clock.at += DAY_SECONDS
+        await scene.publish(event(4, other))
         await scene.settle_all()
         channel = scene.channel("k1")
-        await scene.settle(channel, holds=(scene.hold(1, "parked"),))
-        scene.clock.at += DAY_SECONDS + 1
-        assert await scene.expiry.expire(never) == 2
+        await scene.settle(channel, holds=(scene.hold(1, state), scene.hold(3, state, other)))
+        if paused:
+            await scene.subscribing.pause(ANYONE, "console")
+        scene.clock.at += 1
+        assert await scene.expiry.expire(never) == 3
         (hold,) = (await scene.state(channel)).holds
-        assert hold.state == "held", "the dispatcher finds it empty and drops it"
+        assert (hold.key, hold.state) == (lane(other), state)
+        (listed,) = (await scene.queries.lanes(ANYONE, "console")).items
+        assert (listed["key"], listed["waiting"], listed["head"]["id"]) == (lane(other), 1, "a-4")
 
     play(scenario, AGED)
 

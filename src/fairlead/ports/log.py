@@ -136,7 +136,10 @@ class Channels(Protocol):
     async def expire(
         self, skips: Mapping[ChannelId, Sequence[Skip]], partition: int, positions: Sequence[int]
     ) -> int:
-        """Delete unsettled entries by a retention rule, with their skips, at once; raise epochs."""
+        """Delete unsettled entries by a retention rule, with their skips, at once; raise epochs.
+
+        Holds of these channels that cover no entry any more go with them.
+        """
 
     async def holds(
         self, subscription: str, state: HoldState | None, after: tuple[int, str] | None, limit: int

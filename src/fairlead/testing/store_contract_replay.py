@@ -214,3 +214,12 @@ class ReplayContract:
         assert await is_fenced(one, ChannelFlush(old, Progress(2, 2)))
         assert await store.channels.count_skips("other") == 0
         assert await store.channels.count_skips("gone") == 0
+
+    @on_store
+    async def test_a_lane_of_which_the_log_keeps_nothing_goes_with_its_last_event(self, store: Store) -> None:
+        one = await Lane.of(store)
+        await one.flush(Progress(5, 5), holds=(one.hold(1),))
+        await store.channels.expire({one.channel: []}, one.partition, [1, 2, 3, 4])
+        assert len((await one.reload()).holds) == 1, "one event is left of it"
+        await store.channels.expire({one.channel: []}, one.partition, [5])
+        assert not (await one.reload()).holds

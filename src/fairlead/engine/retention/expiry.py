@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 from fairlead.core.channel import ChannelId, ChannelState, Skip
@@ -106,13 +105,13 @@ class Expiry:
             entries = [entry for entry in page if entry.position <= last]
             if not entries:
                 return []
-            skips: dict[ChannelId, list[Skip]] = defaultdict(list)
-            states = await self._states(partition)
-            for subscription, state in states:
-                unsettled = await self._unsettled(subscription, state, entries)
-                now = self._clock.now()
-                skips[state.fence.channel] += [_skip(entry, rule, now) for entry in unsettled]
-            lost = {channel: some for channel, some in skips.items() if some}
+            lost: dict[ChannelId, list[Skip]] = {}
+            for subscription, state in await self._states(partition):
+                held = _held(state, entries)
+                unsettled = await self._unsettled(subscription, state, entries, held)
+                if unsettled or held:
+                    now = self._clock.now()
+                    lost[state.fence.channel] = [_skip(entry, rule, now) for entry in unsettled]
             positions = [entry.position for entry in entries]
             await self._store.channels.expire(lost, partition, positions)
             self._dispatcher.forget(partition, positions[-1])
@@ -120,8 +119,8 @@ class Expiry:
             self._telemetry.skipped.value += len(some)
             await self._dispatcher.reload(channel.subscription, {partition})
             extra = {"subscription": channel.subscription, "partition": partition}
-            _log.warning("events expired unsettled", extra={**extra, "events": len(some), "rule": rule})
-        await self._let_go(states, entries)
+            if some:
+                _log.warning("events expired unsettled", extra={**extra, "events": len(some), "rule": rule})
         await asyncio.sleep(0)  # intake and deliveries come first
         return entries
 
@@ -134,17 +133,10 @@ class Expiry:
         return states
 
     async def _unsettled(
-        self, subscription: Subscription, state: ChannelState, entries: Sequence[Entry]
+        self, subscription: Subscription, state: ChannelState, entries: Sequence[Entry], held: Container[int]
     ) -> list[Entry]:
         """What the channel would still deliver of these."""
-        progress = state.progress
-        heads = {hold.key: hold.head_pos for hold in state.holds}
-        waiting = [
-            entry
-            for entry in entries
-            if heads.get(entry.key, entry.position + 1) <= entry.position <= progress.scan_pos
-            or not is_done(state, entry.position)
-        ]
+        waiting = [entry for entry in entries if entry.position in held or not is_done(state, entry.position)]
         if not waiting:
             return []
         try:
@@ -153,25 +145,11 @@ class Expiry:
             return []  # deleted meanwhile: nobody waits for these events any more
         return [entry for entry in waiting if wants(entry)]
 
-    async def _let_go(
-        self, states: Sequence[tuple[Subscription, ChannelState]], entries: Sequence[Entry]
-    ) -> None:
-        """Release parked lanes of which nothing is left: no operator need come for them."""
-        keys = {entry.key for entry in entries}
-        for subscription, state in states:
-            channel = state.fence.channel
-            empty = [
-                hold.key
-                for hold in state.holds
-                if hold.state == "parked"
-                and hold.key in keys
-                and not await self._store.log.read_lane(
-                    channel.partition, hold.key, hold.head_pos, state.progress.scan_pos, 1
-                )
-            ]
-            if empty:
-                await self._store.channels.release(channel, empty, None, self._clock.now())
-                await self._dispatcher.reload(subscription.id, {channel.partition})
+
+def _held(state: ChannelState, entries: Sequence[Entry]) -> set[int]:
+    """Where the entries are that holds of the channel cover."""
+    heads, read = {hold.key: hold.head_pos for hold in state.holds}, state.progress.scan_pos
+    return {one.position for one in entries if heads.get(one.key, read + 1) <= one.position <= read}
 
 
 def size_of(entry: Entry) -> int:

@@ -43,5 +43,15 @@ UPDATE hold SET head_pos = :next, attempt = 0, state = 'held', ready_at = :now, 
 WHERE subscription = :subscription AND partition = :partition AND key = :key
   AND head_pos = :head AND head_pos < :next AND state <> 'slow';
 
+-- name: keys_between
+SELECT DISTINCT key FROM log WHERE partition = ? AND pos BETWEEN ? AND ?;
+
+-- name: drop_empty_hold
+-- One of which the log keeps nothing: there is nothing to deliver, nor to look at.
+DELETE FROM hold WHERE subscription = ? AND partition = ? AND key = ? AND NOT EXISTS (
+  SELECT 1 FROM progress JOIN log ON log.partition = hold.partition AND log.key = hold.key
+    AND log.pos BETWEEN hold.head_pos AND progress.scan_pos
+  WHERE progress.subscription = hold.subscription AND progress.partition = hold.partition);
+
 -- name: generation
 SELECT generation FROM channel WHERE subscription = ? AND partition = ?;

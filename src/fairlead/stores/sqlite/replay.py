@@ -144,7 +144,13 @@ def expire(
     """Delete entries that somebody still had to get, on record; as `fairlead.ports.Channels.expire`."""
     for channel, expired in skips.items():
         _put_skips(transaction, channel, expired)
-    return delete_entries(transaction, partition, positions)
+    span = (partition, min(positions), max(positions))
+    keys = [key for (key,) in transaction.execute(_SQL["keys_between"], span)]
+    deleted = delete_entries(transaction, partition, positions)
+    for subscription, _ in skips:
+        for key in keys:
+            transaction.execute(_SQL["drop_empty_hold"], (subscription, partition, key))
+    return deleted
 
 
 def _put_skips(transaction: Transaction, channel: ChannelId, skips: Sequence[Skip]) -> None:
