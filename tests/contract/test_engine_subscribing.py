@@ -9,7 +9,6 @@ from math import inf
 
 import pytest
 
-from fairlead.core.durations import format_time
 from fairlead.core.subscription import DeliveryOptions, Matching, Secrets, Subscription, Target
 from fairlead.engine.commands.handshakes import REFUSED
 from fairlead.engine.commands.secrets import MOST_PREDECESSORS
@@ -22,7 +21,6 @@ from fairlead.errors import (
     NotFound,
     RevisionMismatch,
     SubscriptionExists,
-    WrongState,
 )
 from tests.contract.engine_scene import ANYONE, NOW, Scene, play, principal, subscription
 
@@ -290,20 +288,27 @@ def test_each_predecessor_signs_until_its_own_time() -> None:
     play(scenario)
 
 
-def test_more_secrets_than_receivers_take_are_refused_until_one_has_ended() -> None:
+def test_of_more_secrets_than_receivers_take_the_oldest_signs_no_more() -> None:
+    async def scenario(scene: Scene) -> None:
+        made = [(await scene.subscribed()).secrets.current]
+        for _ in range(MOST_PREDECESSORS + 1):
+            scene.clock.at += 1
+            made.append((await scene.subscribing.rotate_secret(ANYONE, "console")).secret)
+        after = (await _get(scene)).secrets
+        assert after.in_force(scene.clock.at) == tuple(reversed(made[1:]))
+
+    play(scenario)
+
+
+def test_without_an_overlap_no_earlier_secret_is_worth_anything() -> None:
     async def scenario(scene: Scene) -> None:
         await scene.subscribed()
-        for _ in range(MOST_PREDECESSORS):
-            await scene.subscribing.rotate_secret(ANYONE, "console")
-            scene.clock.at += 1
-        before = await _get(scene)
-        with pytest.raises(WrongState) as caught:
-            await scene.subscribing.rotate_secret(ANYONE, "console")
-        assert caught.value.members == {"until": format_time(NOW + DAY)}
-        assert await _get(scene) == before
-        assert (await scene.subscribing.rotate_secret(ANYONE, "console", before.secrets.current)).secret
-        scene.clock.at = NOW + DAY
-        await scene.subscribing.rotate_secret(ANYONE, "console")
+        await scene.subscribing.rotate_secret(ANYONE, "console")  # both of these have leaked
+        options = DeliveryOptions(secret_overlap_seconds=0)
+        await scene.subscribed(options=options)
+        fresh = await scene.subscribing.rotate_secret(ANYONE, "console")
+        assert (await _get(scene)).secrets.in_force(scene.clock.at) == (fresh.secret,)
+        assert fresh.previous_until == scene.clock.at
 
     play(scenario)
 

@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from fairlead.core.durations import format_time
 from fairlead.core.signature import new_secret, new_signing_key
 from fairlead.core.subscription import DeliveryOptions, Predecessor, Secrets, Signature
 from fairlead.core.subscription_config import secret_fault
-from fairlead.errors import Fault, InvalidRequest, WrongState
+from fairlead.errors import Fault, InvalidRequest
 
 SECRET_BYTES = 32
 MOST_PREDECESSORS = 16
@@ -40,22 +39,16 @@ def succeed(
     """The secrets after a rotation at `now`: the one before signs too for `overlap_seconds`.
 
     Earlier ones sign on until the time that was promised for them: a receiver may have got none of their
-    successors yet, because the answer that showed it was lost, say.
-
-    Raises:
-        WrongState: so many sign already that one more would make the signatures too long for receivers.
+    successors yet, because the answer that showed it was lost, say. Not without an overlap: then they are to
+    be worth nothing from now on; nor beyond what receivers take of signatures: then the oldest goes.
     """
     if successor == secrets.current:
         return secrets
+    if not overlap_seconds:
+        return Secrets(successor, (), answer)
     before = Predecessor(secrets.current, now + overlap_seconds)
     earlier = [one for one in secrets.predecessors if now < one.until and one.secret != successor]
-    if len(earlier) >= MOST_PREDECESSORS:
-        until = format_time(min(one.until for one in earlier))
-        raise WrongState(
-            f"{MOST_PREDECESSORS} earlier secrets still sign, one of them until {until}: rotate again then",
-            members={"until": until},
-        )
-    return Secrets(successor, (before, *earlier), answer)
+    return Secrets(successor, (before, *earlier[: MOST_PREDECESSORS - 1]), answer)
 
 
 def signed_as(options: DeliveryOptions, secret: str) -> DeliveryOptions:

@@ -166,7 +166,6 @@ class Subscribing:
 
         Raises:
             InvalidRequest: `secret` is not one. NotFound. RevisionMismatch: changed meanwhile; try again.
-            WrongState: too many earlier ones still sign; see `secrets.succeed`.
         """
         require(principal, "subscribe", subscription=id)
         if secret is not None:
