@@ -114,19 +114,36 @@ def test_what_cannot_be_understood_is_answered_and_kept_without_its_secrets(tmp_
     play(scene())
 
 
-def test_a_compressed_callback_is_kept_too_and_replaying_it_asks_nothing(tmp_path: Path) -> None:
+def test_a_compressed_callback_is_listed_without_its_body(
+    tmp_path: Path,
+) -> None:
     async def scene() -> None:
         async with relay(tmp_path) as there:
-            squeezed = gzip.compress(body("COMPLETE"))
+            squeezed = gzip.compress(body("COMPLETE", "http://heat:s3cret@relay.example/x"))
             got = await put(there, squeezed, **{"content-encoding": "gzip"})
             assert got.problem(415, "unsupported-media-type")["supported"] == ["identity"]
             (kept,) = await rejects(there)
-            assert base64.b64decode(kept["body_base64"]) == squeezed
+            assert (kept["body_base64"], kept["size_bytes"]) == ("", len(squeezed))
             assert kept["reason"].startswith("unsupported-media-type: ")
             replay = f"/rejects/{kept['id']}/replay"
             (await there.post(replay)).problem(422, "invalid-event")
             (await there.post(replay, {"force": True})).problem(400, "invalid-request")
             assert await rejects(there) == [kept]
+
+    play(scene())
+
+
+def test_a_callback_with_more_credentials_than_are_looked_for_is_listed_without_its_body(
+    tmp_path: Path,
+) -> None:
+    async def scene() -> None:
+        async with relay(tmp_path) as there:
+            urls = [f"http://u{number}:top/s3cret@h" for number in range(65)]
+            payload = body("COMPLETE", callbacks=urls)
+            (await put(there, payload)).problem(400, "invalid-event")
+            (kept,) = await rejects(there)
+            assert (kept["body_base64"], kept["size_bytes"]) == ("", len(payload))
+            assert "64 are the most" in kept["reason"]
 
     play(scene())
 

@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from fairlead.bridges.imagefactory_secrets import redact, redact_blindly
+from fairlead.bridges.imagefactory_secrets import TooManySecrets, redact, redact_blindly
 from fairlead.core.attributes import check_attributes
 from fairlead.core.event import Event
 from fairlead.core.json_text import check_value, value_of
@@ -69,7 +69,7 @@ class ImagefactoryBridge:
 
         Raises:
             MalformedJson, InvalidEvent: not a callback; it was kept as a reject.
-            UnsupportedMediaType: it is compressed; it was kept as a reject.
+            UnsupportedMediaType: it is compressed; a reject says so, without the body.
             Forbidden, StoreFull, StoreBusy, Overloaded, Stopping: as `Ingest.accept`.
         """
         _require(principal)
@@ -77,7 +77,9 @@ class ImagefactoryBridge:
             check_coding(headers.get("content-encoding", ""))
             callback = read_callback(path, body)
         except (MalformedJson, InvalidEvent, UnsupportedMediaType) as problem:
-            await self._keep(path, headers, redact_blindly(body), None, _reason(problem))
+            hides = isinstance(problem, TooManySecrets | UnsupportedMediaType)  # credentials, from us as well
+            kept = b"" if hides else redact_blindly(body)
+            await self._keep(path, headers, kept, len(body), _reason(problem))
             raise
         return await self._store_callback(principal, callback)
 
@@ -106,13 +108,12 @@ class ImagefactoryBridge:
             return await self._ingest.accept(principal, [callback.event(last.event)])
 
     async def _keep(
-        self, path: str, headers: Mapping[str, str], body: bytes, size_bytes: int | None, reason: str
+        self, path: str, headers: Mapping[str, str], body: bytes, size_bytes: int, reason: str
     ) -> None:
         now = self._clock.now()
         kept = {name: value for name, value in headers.items() if name not in _UNKEPT}
         id = self._reject_ids.next(now)
-        size = len(body) if size_bytes is None else size_bytes
-        reject = Reject(id, SOURCE, now, reason, {PATH_HEADER: path, **kept}, body, size)
+        reject = Reject(id, SOURCE, now, reason, {PATH_HEADER: path, **kept}, body, size_bytes)
         await self._store.rejects.add_reject(reject)
 
 

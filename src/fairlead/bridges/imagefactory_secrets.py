@@ -26,6 +26,10 @@ _AT_THE_CUT = re.compile(rb'(?<=://)[^/?#\s"@]+\Z|(?<=:\\/\\/)[^/?#\s"@]+\Z')
 _IN_BYTES = re.compile(rb'(?<=://)[^/?#\s"@]*(?:@[^/?#\s"@]*)*@|(?<=:\\/\\/)[^/?#\s"@]*(?:@[^/?#\s"@]*)*@')
 
 
+class TooManySecrets(InvalidEvent):
+    """A body with so many credentials that they were not looked for: it must not be kept."""
+
+
 def redact(body: bytes, document: Any) -> bytes:
     """A callback's JSON text, `user:password@` of every callback URL replaced by `***@` wherever it stands.
 
@@ -36,14 +40,14 @@ def redact(body: bytes, document: Any) -> bytes:
         document: the body, decoded.
 
     Raises:
-        InvalidEvent: its callback URLs have more than `MOST_SECRETS`.
+        TooManySecrets: its callback URLs have more than `MOST_SECRETS`.
     """
     secrets = {secret for url in _callbacks(document) for secret in credentials(url)}
     if not secrets:
         return body
     if len(secrets) > MOST_SECRETS:
         detail = f"has callback URLs with {len(secrets)} user informations; {MOST_SECRETS} are the most"
-        raise InvalidEvent(f"the body {detail}", faults=[Fault(pointer="", detail=detail)])
+        raise TooManySecrets(f"the body {detail}", faults=[Fault(pointer="", detail=detail)])
     by_length = sorted(secrets, key=len, reverse=True)
     for secret in by_length:
         for spelling in {json.dumps(secret), json.dumps(secret, ensure_ascii=False)}:
