@@ -453,6 +453,14 @@ def test_text_that_cannot_be_sent_is_one_line(
     assert said in line
 
 
+def test_output_in_an_encoding_that_lacks_a_letter_is_one_line_and_1(relay: RelayProcess) -> None:
+    assert relay.run("send", "--source", "/demo", "--type", "t", "--subject", "✓ done").code == 0
+    done = relay.run("events", "--json", PYTHONIOENCODING="latin-1")
+    assert done.code == 1
+    (line,) = done.err.splitlines()
+    assert "cannot show '\\u2713' in its encoding, latin-1; set PYTHONIOENCODING=utf-8" in line
+
+
 def test_output_that_cannot_be_written_is_one_line_and_1(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         command = [PROGRAM, "config", "show"]

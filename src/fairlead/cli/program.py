@@ -131,8 +131,7 @@ def _run(arguments: list[str]) -> int:
             raise
         return _not_written(error)
     except UnicodeEncodeError as error:
-        output.note(f"fairlead: {ascii(error.object)[:80]} is not text in UTF-8")
-        return USAGE
+        return _not_encoded(error)
     except UnreachableError as error:
         output.note(f"fairlead: {error}; {error.remedy}")
         return UNREACHABLE
@@ -149,6 +148,16 @@ def _run(arguments: list[str]) -> int:
     except PortInUse as error:
         output.note(f"fairlead: {error}")
         return PORT_IN_USE
+
+
+def _not_encoded(error: UnicodeEncodeError) -> int:
+    """Of what was given, UTF-8 takes all but bytes that were no text; of what is shown, an output may not."""
+    if error.encoding.lower().replace("-", "") == "utf8":
+        output.note(f"fairlead: {ascii(error.object)[:80]} is not text in UTF-8")
+        return USAGE
+    what = f"{ascii(error.object[error.start : error.end])[:80]} in its encoding, {error.encoding}"
+    output.note(f"fairlead: standard output cannot show {what}; set PYTHONIOENCODING=utf-8")
+    return REFUSED
 
 
 def _not_written(error: OSError) -> int:

@@ -106,7 +106,7 @@ def decode_request(
         MalformedJson, InvalidEvent: the content cannot be taken; every fault is named.
         TooLarge: too many events, or an event of more than `max_event_bytes` as it came.
         UnsupportedMediaType: not a content type of events, and no `ce-specversion` header; JSON in another
-            charset than UTF-8.
+            charset than UTF-8, in structured or batch mode.
     """
     first, parameters, _ = (content_type or "").partition(";")
     media_type = first.strip().lower()
