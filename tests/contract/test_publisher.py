@@ -18,7 +18,8 @@ import pytest
 from fairlead import Event, EventRefused, OutboxFull, Publisher
 from fairlead.core.codec import encode_structured
 from fairlead.errors import InvalidEvent, OutboxClosed, OutboxError, StoreError, StoreNewer
-from fairlead.sdk.outbox_records import RefusedEvent
+from fairlead.sdk.outbox import Outbox
+from fairlead.sdk.outbox_records import Outcome, Receipt, RefusedEvent
 from fairlead.sdk.publisher_process import Pending
 from tests.contract.publishing import DEADLINE_SECONDS, Answer, StubRelay, problem, relay_at, until
 
@@ -459,6 +460,23 @@ def test_an_outbox_of_an_older_version_is_used_and_keeps_what_waits(tmp_path: Pa
         file.commit()
     with pytest.raises(StoreNewer, match="has version 99"):
         publisher_at(tmp_path, relay.url)
+
+
+def test_what_two_processes_set_aside_is_set_aside_once(tmp_path: Path) -> None:
+    one, other = (Outbox(tmp_path / "outbox.db", 1024**2) for _ in range(2))
+    one.append([(event(n), encode_structured(event(n)), True) for n in (1, 2)])
+    refused, accepted = other.head(10, 1024**2)
+    outcomes: list[Outcome] = [(refused, {"title": "no"}), (accepted, Receipt("a-2", 1, 1, False))]
+    assert one.settle(outcomes) == 2
+    before = one.status(None)
+    assert other.settle(outcomes) == 2, "it was sent by both: one had lost its turn meanwhile"
+    assert other.status(None) == before
+    assert (before.waiting, before.refused) == (0, 1)
+    assert one.discard_refused(refused.seq)
+    assert other.settle(outcomes) == 2
+    assert other.refused() == [], "what was thrown away stays away"
+    one.close()
+    other.close()
 
 
 def test_callers_that_wait_together_share_commits_and_all_are_stored(

@@ -199,16 +199,16 @@ class Outbox:
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         now = time.time()
-        gone = [(row.seq,) for row, _ in outcomes]
-        aside = [
-            (row.seq, row.id, row.source, row.body, problem_json(problem), now)
-            for row, problem in outcomes
-            if not isinstance(problem, Receipt)
-        ]
+        gone = [(row.seq,) for row, decision in outcomes if isinstance(decision, Receipt)]
+        refused = [(row, problem) for row, problem in outcomes if not isinstance(problem, Receipt)]
         receipts = [(row.seq, *decision_row(decision), now) for row, decision in outcomes if row.awaited]
         with self._writing() as connection:
             connection.executemany("DELETE FROM event WHERE seq = ?", gone)
-            connection.executemany("INSERT INTO refused VALUES (?, ?, ?, ?, ?, ?)", aside)
+            for row, problem in refused:
+                # Once: whoever forwarded before, and lost its turn, may have set it aside already.
+                if connection.execute("DELETE FROM event WHERE seq = ?", (row.seq,)).rowcount:
+                    aside = (row.seq, row.id, row.source, row.body, problem_json(problem), now)
+                    connection.execute("INSERT INTO refused VALUES (?, ?, ?, ?, ?, ?)", aside)
             connection.executemany("INSERT OR REPLACE INTO receipt VALUES (?, ?, ?, ?, ?, ?)", receipts)
             connection.execute("DELETE FROM receipt WHERE at < ?", (now - _RECEIPTS_KEPT_SECONDS,))
 
