@@ -77,7 +77,7 @@ class View:
     cursor: int
     open_positions: Collection[int] = ()
     holds: int = 0
-    taken_over: int = 0
+    taken_over: tuple[tuple[int, int], ...] = ()
     in_flight_keys: frozenset[str] = frozenset()
     breaker_open: bool = False
     pending_filter: bool = False

@@ -448,8 +448,10 @@ def test_lag_is_zero_exactly_when_nothing_is_left_to_deliver() -> None:
         await scene.settle(channel, Progress(0, 2))
         scene.see(await scene.state(channel), open_positions=[2])
         assert (await _status(scene))["lag_events"] == 1
-        scene.see(await scene.state(channel), holds=1, taken_over=2)
-        assert (await _status(scene))["lag_events"] == 2, "what a hold took over before it is stored"
+        scene.see(await scene.state(channel), holds=1, taken_over=((1, 2),))
+        status = await _status(scene)
+        taken_over = (status["lag_events"], status["lag_seconds"])
+        assert taken_over == (2, 5.0), "what a hold took over before it is stored"
         await scene.settle(channel, Progress(2, 2), holds=(scene.hold(2),))
         scene.see(await scene.state(channel), holds=1)
         status = await _status(scene)

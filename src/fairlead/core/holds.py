@@ -52,11 +52,11 @@ class Holds:
     """Every hold of one channel, by key; timers, the lowest head, what has changed since a flush.
 
     `parked` are the keys of those that nobody tries: parked, and not poked since. `taken_over` says of those
-    that are not stored yet how many events of their lanes' queues they began with.
+    that are not stored yet where they began, and with how many events of their lanes' queues.
     """
 
     def __init__(self) -> None:
-        self.taken_over: dict[str, int] = {}
+        self.taken_over: dict[str, tuple[int, int]] = {}
         self.parked: set[str] = set()
         self.dirty: set[str] = set()
         self.released: set[str] = set()

@@ -128,7 +128,7 @@ class Settling:
         if held is None:
             held = Held(key, entry.position, 0, now, "held", now)
             lane = self._queues.get(key)
-            self._holds.taken_over[key] = 0 if lane is None else len(lane.queue)
+            self._holds.taken_over[key] = entry.position, 0 if lane is None else len(lane.queue)
         held.complete_to = -1
         held.paging = False  # a page that is under way is of the lane as it was
         self._queues.drop(key)

@@ -38,7 +38,7 @@ class Seen(Protocol):
     @property
     def holds(self) -> int: ...
     @property
-    def taken_over(self) -> int: ...
+    def taken_over(self) -> Collection[tuple[int, int]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,14 @@ async def lag_of(
     for view in views:
         partition = view.channel.partition
         unread = len(range(max(view.cursor + 1, kept[partition].start), kept[partition].stop))
-        events += unread + len(view.open_positions)
-        if view.open_positions or unread:
-            first = min(view.open_positions, default=view.cursor + 1)
+        held = {position: count for position, count in view.taken_over if count}
+        events += unread + len(view.open_positions) + sum(held.values())
+        if view.open_positions or held or unread:
+            first = min((*view.open_positions, *held), default=view.cursor + 1)
             oldest = min(oldest, await _accepted_at(store, partition, first, now))
     if any(view.holds for view in views):
         waiting = await store.channels.count_waiting(subscription, _MOST_WAITING)
-        events += waiting + sum(view.taken_over for view in views)
+        events += waiting
         if waiting:
             rows = await store.channels.holds(subscription, None, None, _LANES_SEEN)
             oldest = min([oldest, *(row.hold.since for row in rows)])

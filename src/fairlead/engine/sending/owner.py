@@ -291,7 +291,7 @@ class Owner:
             self.lanes.cursor,
             tuple(self.lanes.queues.open),
             len(self.lanes.holds),
-            sum(self.lanes.holds.taken_over.values()),
+            tuple(self.lanes.holds.taken_over.values()),
             flights,
             self.lanes.breaker.is_open,
             self.sieve.pending,

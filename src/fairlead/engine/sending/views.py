@@ -34,7 +34,8 @@ class ChannelView:
         cursor: read so far; below what the store says while a channel is being read anew.
         open_positions: read and not settled, of lanes without a hold, ascending.
         holds: how many lanes are held, parked or slow; the store may not know of each yet.
-        taken_over: events of those lanes whose holds the store does not know yet.
+        taken_over: of those lanes whose holds the store does not know yet, the first position and how many
+            events.
         in_flight_keys: the keys of which an event is under way.
         breaker_open: the target counts as down.
         pending_filter: a changed filter is not in force here yet.
@@ -46,7 +47,7 @@ class ChannelView:
     cursor: int
     open_positions: tuple[int, ...]
     holds: int
-    taken_over: int
+    taken_over: tuple[tuple[int, int], ...]
     in_flight_keys: frozenset[str]
     breaker_open: bool
     pending_filter: bool
