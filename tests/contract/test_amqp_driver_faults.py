@@ -11,7 +11,7 @@ from typing import Any
 import pika
 import pytest
 
-from fairlead.drivers.amqp import Incoming, Result, Topology
+from fairlead.drivers.amqp import Incoming, Message, Result, Topology
 from fairlead.drivers.amqp_channel import ANSWER_SECONDS
 from fairlead.errors import BrokerFailed
 from tests.contract.amqp_client import TOPOLOGY, Client, until
@@ -221,13 +221,24 @@ def test_a_queue_that_is_deleted_and_back_at_once_is_consumed_anew_by_all(
             await until(lambda: one.got or other.got)
             await asyncio.to_thread(delete_and_make, rabbitmq.port, vhost, single_active)
             await one.session.declare(topology)  # the binding too
-            assert await one.published(*[b"%d" % number for number in range(100)]) == ["confirmed"] * 100
-            await until(lambda: len(one.got) + len(other.got) == 101)
-            consumers[0 if len(one.got) > 1 else 1].close()  # who stood by comes to its turn
-            assert await one.published(*[b"%d" % number for number in range(100)]) == ["confirmed"] * 100
-            await until(lambda: len(one.got) + len(other.got) == 201)
+            for begin in (0, 100):
+                bodies = {b"%d" % number for number in range(begin, begin + 100)}
+                await asyncio.gather(*(publish_until_confirmed(one, body) for body in bodies))
+                await until(lambda: bodies <= {incoming.body for incoming in (*one.got, *other.got)})  # noqa: B023
+                consumers[0 if len(one.got) > 1 else 1].close()  # who stood by comes to its turn
 
     run(main())
+
+
+async def publish_until_confirmed(one: Client, body: bytes) -> None:
+    """As a relay does: again, where the broker did not take it. It may end the connection of who consumes in
+    the moment of the deletion (541 INTERNAL_ERROR)."""
+    kind = ""
+    while kind != "confirmed":
+        await one.up()
+        done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        one.session.publish("x", "k", Message(body), done.set_result)
+        kind = (await done).kind
 
 
 def delete_and_make(port: int, vhost: str, single_active: bool) -> None:
