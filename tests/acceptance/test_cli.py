@@ -397,6 +397,8 @@ SECRET = "whsec_" + "A" * 32
     [
         (("--secret", "foo"), 2, "a secret begins with whsec_"),
         (("--secret", SECRET, "--secret", "whpk_Zm9v"), 2, "a whpk_ holds 32 bytes in base64, this one 3"),
+        (("--source", "/heat"), 2, "give --subscribe NAME too"),
+        (("--type", "a.b"), 2, "give --subscribe NAME too"),
         (("--secret", "foo", "--library"), 2, "a secret begins with whsec_"),
         (("--secret", f"whsk_{'A' * 43}=", "--library"), 2, "does not begin with whsec_ or whpk_"),
         (("--secret", SECRET, "--library", "--inbox", "nowhere/inbox.db"), 6, "nowhere/inbox.db cannot be"),

@@ -82,6 +82,8 @@ def command(
     """
     if inbox is not None and not library:
         raise click.UsageError("--inbox is the library's: give --library too")
+    if subscribe is None and (source or types):
+        raise click.UsageError("--source and --type say what to subscribe to: give --subscribe NAME too")
     if library and not (secrets or subscribe):
         raise click.UsageError("--library verifies signatures: give --secret, or --subscribe NAME")
     _check_bus(amqp, queue, answer_secret, secrets if library else ())
