@@ -27,7 +27,7 @@ from tests.acceptance.queues import (
     until_taken,
 )
 from tests.acceptance.relay_process import environment, run
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import free_port, until
 from tests.servers.mute_cable import MuteCable
 from tests.servers.rabbitmq import RabbitNode, RabbitNodes, settled_declares
 
@@ -270,7 +270,7 @@ def test_without_the_library_everything_else_works_and_a_source_says_what_to_ins
         done = subprocess.run(
             [sys.executable, "-c", without, *command.split()],
             cwd=tmp_path,
-            env=environment(),
+            env=environment({"FAIRLEAD_LISTEN": f"127.0.0.1:{free_port()}"}),
             capture_output=True,
             text=True,
             check=False,

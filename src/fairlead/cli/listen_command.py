@@ -80,12 +80,7 @@ def command(
 
     Ends 1 if the order was broken.
     """
-    if inbox is not None and not library:
-        raise click.UsageError("--inbox is the library's: give --library too")
-    if subscribe is None and (source or types):
-        raise click.UsageError("--source and --type say what to subscribe to: give --subscribe NAME too")
-    if library and not (secrets or subscribe):
-        raise click.UsageError("--library verifies signatures: give --secret, or --subscribe NAME")
+    _check_usage(subscribe, bool(source or types), library=library, inbox=inbox, signed=bool(secrets))
     _check_bus(amqp, queue, answer_secret, secrets if library else ())
     if subscribe is not None and not secrets:
         secrets = ("whsec_" + base64.b64encode(os.urandom(24)).decode(),)
@@ -114,6 +109,17 @@ def command(
         server.server_close()
         listener.close()
     return _summed_up(listener, subscribe)
+
+
+def _check_usage(
+    subscribe: str | None, chooses: bool, *, library: bool, inbox: str | None, signed: bool
+) -> None:
+    if subscribe is None and chooses:
+        raise click.UsageError("--source and --type say what to subscribe to: give --subscribe NAME too")
+    if inbox is not None and not library:
+        raise click.UsageError("--inbox is the library's: give --library too")
+    if library and not (signed or subscribe):
+        raise click.UsageError("--library verifies signatures: give --secret, or --subscribe NAME")
 
 
 def _check_bus(
