@@ -71,15 +71,15 @@ def _plot(figures: list[Figure], path: Path) -> None:
     names = [one.measure for one in figures]
     shares = [min(one.share, 4.0) for one in figures]
     colours = ["#2a7f62" if one.reached else "#b23a48" for one in figures]
-    figure, axes = plt.subplots(figsize=(9, 0.6 * len(figures) + 1.4))
+    figure, axes = plt.subplots(figsize=(5, 0.35 * len(figures) + 1))  # the bars; names come on top of it
     bars = axes.barh(names, shares, color=colours)
     axes.axvline(1.0, color="black", linewidth=1)
-    axes.bar_label(bars, [f"{one.value:.3g} {one.unit}" for one in figures], padding=3)
+    for label in axes.bar_label(bars, [f"{one.value:.3g} {one.unit}" for one in figures], padding=3):
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})  # legible across the limit
     axes.set_xlabel("share of the limit (1 = reached, longer is better, cut at 4)")
-    axes.set_xlim(0, 4.8)
+    axes.margins(x=0.15, y=0.01)
     axes.invert_yaxis()
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, bbox_inches="tight")
     plt.close(figure)
