@@ -168,7 +168,7 @@ def test_a_named_file_must_exist_and_be_text() -> None:
 
 
 def test_a_variable_that_names_no_setting_is_a_warning_with_the_nearest() -> None:
-    result = loaded(environment={"FAIRLEAD_LIMITS_EVENT_BYTE": "1", "FAIRLEAD_URL": "x", "HOME": "/"})
+    result = loaded(environment={"FAIRLEAD_LIMITS_EVENT_BYTE": "1", "FAIRLEAD_SECRET": "x", "HOME": "/"})
     assert result.warnings == (
         "FAIRLEAD_LIMITS_EVENT_BYTE: no setting has this variable; did you mean FAIRLEAD_LIMITS_EVENT_BYTES?",
     )
@@ -218,6 +218,7 @@ def test_shown_as_toml_it_can_be_read_back_as_the_same_configuration() -> None:
 
 def test_defaults_are_shown_as_comments_that_would_mean_the_same() -> None:
     text = to_toml(loaded())
+    assert max(len(line) for line in text.splitlines() if " = " not in line) <= 80
     shown = "\n".join(
         line.removeprefix("# ") if " = " in line and "(" not in line else line for line in text.splitlines()
     )

@@ -26,8 +26,9 @@ from fairlead.errors import ConfigError, Fault
 
 DEFAULT_FILE = "fairlead.toml"
 CLOUDEVENTS_LEAST_BYTES = 64 * 1024
-CLIENT_VARIABLES = ("FAIRLEAD_CONFIG", "FAIRLEAD_URL", "FAIRLEAD_API_KEY")
-"""Variables that are no settings of the relay: its file, and the command line's address and key."""
+CLIENT_VARIABLES = ("FAIRLEAD_CONFIG", "FAIRLEAD_URL", "FAIRLEAD_API_KEY", "FAIRLEAD_SECRET")
+"""Variables that are no settings of the relay: its file, the command line's address and key, and the secret
+that the receivers of the documentation read."""
 
 _BY_TABLE: dict[str, dict[str, Setting]] = {}
 for _row in SETTINGS:

@@ -23,8 +23,7 @@ def to_toml(loaded: Loaded) -> str:
     lines = [f"# Fairlead's effective configuration (file: {loaded.file or 'none'})"]
     for table, rows in groupby(SETTINGS, key=lambda row: row.table):
         members = list(rows)
-        lines += ["", f"# {members[0].section}" if table else ""]
-        lines += [f"[{table}]"] if table else []
+        lines += ["", *_comment(members[0].section), f"[{table}]"] if table else [""]
         for row in members:
             lines += _commented(row, loaded)
     for source in loaded.config.sources:
@@ -50,10 +49,14 @@ def _commented(row: Setting, loaded: Loaded) -> list[str]:
     origin = loaded.origins.get(row.name)
     facts = [_plain(row.kind.name), *([_plain(row.kind.unit)] if row.kind.unit else [])]
     about = f"{row.doc} ({'; '.join(facts)}; default {written(row.kind.show(row.default))})"
-    lines = [f"# {line}" for line in textwrap.wrap(_plain(about), 96)]
+    lines = _comment(_plain(about))
     value = written(_shown(row, loaded.config))
     lines.append(f"{row.key} = {value}  # from {origin}" if origin else f"# {row.key} = {value}")
     return lines
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(text, 78)]
 
 
 def to_json(loaded: Loaded) -> dict[str, object]:
