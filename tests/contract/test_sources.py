@@ -512,6 +512,9 @@ def test_the_state_says_since_when_and_why(caplog: pytest.LogCaptureFixture) -> 
         assert [one.getMessage() for one in caplog.records] == [
             "source up", "source down", "source down", "source up", "source stopped",
         ]  # fmt: skip
+        assert [getattr(one, "detail", None) for one in caplog.records] == [
+            None, "the queue 'in' is gone", "connection refused", None, None,
+        ]  # fmt: skip
 
     play(scenario)
 

@@ -146,7 +146,8 @@ class Inlet:
         level = logging.INFO if state in ("up", "stopped") else logging.WARNING
         if state == "down" and self.source.health.begins:
             level = logging.DEBUG
-        _log.log(level, "source %s", state, extra={"source": self.name, "detail": detail})
+        why = {"detail": detail} if detail else {}
+        _log.log(level, "source %s", state, extra={"source": self.name, **why})
 
     def status(self) -> dict[str, Any]:
         """`name`, `state`, `since`, `detail`, `accepted`, `duplicates`, `rejected`."""
