@@ -46,7 +46,7 @@ fairlead.toml:12: [limits] event_byte: unknown key; did you mean event_bytes?
 """  # noqa: E501 -- a paragraph of Markdown is one line
 COMMAND_LINE = """# Command line
 
-Results on standard output, everything else on standard error. Colour and bars only on a terminal, never with `NO_COLOR`. `--json` prints exactly what the API answers, one document; streams (`listen`, `events --follow`) one document per line. Where no call is made (`config`, `store`, `doctor`, `bench`) the help says what the document holds.
+Results on standard output, everything else on standard error. Colour and bars only on a terminal, never with `NO_COLOR`. `--json` prints exactly what the API answers, one document; streams (`listen`, `events --follow`) one document per line. Where no call is made (`config`, `store`, `outbox`, `doctor`, `bench`) the help says what the document holds.
 
 `FAIRLEAD_URL` and `FAIRLEAD_API_KEY`, or `--url` and `--key-file`, say which relay and with which key.
 

@@ -130,6 +130,7 @@ def test_no_relay_ends_3(tmp_path: Path) -> None:
         ["replay", "x"],
         ["lanes", "skip", "x"],
         ["keys", "add", "x"],
+        ["subscriptions", "set", "x"],
     ],
 )
 def test_wrong_usage_ends_2(arguments: list[str], tmp_path: Path) -> None:

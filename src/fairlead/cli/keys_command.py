@@ -24,7 +24,11 @@ def command() -> None:
 @command.command("add")
 @click.argument("name")
 @click.option(
-    "--may", multiple=True, required=True, metavar="ACTION", help=f"one of {', '.join(ACTIONS)}; repeat"
+    "--may",
+    multiple=True,
+    required=True,
+    metavar="ACTION",
+    help=f"one of {', '.join(ACTIONS)}; may be given again",
 )
 @click.option("--source", "sources", multiple=True, help="only these sources (may end in *)")
 @click.option("--type", "types", multiple=True, help="only these types (may end in *)")

@@ -11,6 +11,7 @@ import click
 from fairlead.cli import output
 from fairlead.cli.api import path_of
 from fairlead.cli.calling import Caller, calls_api
+from fairlead.cli.status_command import outcome
 
 ACTIONS = ("retry", "skip", "release")
 
@@ -53,7 +54,7 @@ def list_(caller: Caller, name: str, state: str | None) -> None:
                     one["waiting"],
                     one["attempt"],
                     output.when(one["ready_at"]) if one["state"] == "held" else None,
-                    _outcome(one["last_outcome"]),
+                    outcome(one["last_outcome"]),
                 )
                 for one in page["items"]
             ],
@@ -66,17 +67,11 @@ def list_(caller: Caller, name: str, state: str | None) -> None:
     caller.show(caller.api.call("GET", path_of("subscriptions", name, "lanes"), query=query), listed)
 
 
-def _outcome(outcome: dict[str, Any] | None) -> str | None:
-    if outcome is None:
-        return None
-    return " ".join(str(outcome[name]) for name in ("outcome", "status", "detail") if outcome.get(name))
-
-
 def _act(verb: str, past: str, doc: str) -> None:
     @command.command(verb, help=doc)
     @click.argument("name")
-    @click.option("--key", "keys", multiple=True, help="of this ordering key; may be given again")
-    @click.option("--state", type=click.Choice(["held", "parked"]), help="all in this state")
+    @click.option("--key", "keys", multiple=True, help="the lane of this ordering key; may be given again")
+    @click.option("--state", type=click.Choice(["held", "parked"]), help="all lanes in this state")
     @calls_api
     def act(caller: Caller, name: str, keys: tuple[str, ...], state: str | None) -> None:
         if bool(keys) == bool(state):
@@ -100,7 +95,7 @@ _act("release", "released", "Start a new schedule from attempt 0, now.")
 @click.option(
     "--position", required=True, type=click.IntRange(1), help="the head's position, as `lanes` shows it"
 )
-@click.option("--reason", default="", help="why, for the record")
+@click.option("--reason", default="", help="why, for the relay's log")
 @calls_api
 def skip(caller: Caller, name: str, key: str, position: int, reason: str) -> None:
     """Drop the head of a lane, on record, and go on with the next event."""

@@ -23,7 +23,7 @@ from fairlead.sdk.outbox_records import OutboxStatus, RefusedEvent
     "--json",
     "as_json",
     is_flag=True,
-    help='one JSON document: {"outbox":…,"waiting":…,"oldest":…,"size_bytes":…,"refused":[…],"lost":…}',
+    help='one JSON document: {"outbox":…, "waiting":…, "oldest":…, "size_bytes":…, "refused":[…], "lost":…}',
 )
 def command(file: Path, as_json: bool) -> None:
     """Show what waits in an outbox, what the relay refused, and what was lost because it was full.

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from fairlead.cli.api import RefusedError
@@ -49,26 +49,26 @@ def document(body: bytes | object) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """A table on standard output, or `empty` on standard error where there are no rows."""
+    """A table on standard output, or `empty` on standard error where there are no rows.
+
+    As wide as it is: a cell that is cut short cannot be copied; the terminal wraps what it cannot show.
+    """
     lines = [[_cell(value) for value in row] for row in rows]
     if not lines:
         note(empty)
         return
-    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for at, column in enumerate(columns):
-        cells = [row[at] for row in lines]
-        numeric = all(map(_is_number, cells)) and set(cells) != {"-"}
-        made.add_column(column, justify="right" if numeric else "left", no_wrap=True)
-    for line in lines:
-        made.add_row(
-            *(Text(cell, style=_style(column, cell)) for column, cell in zip(columns, line, strict=True))
-        )
-    # As wide as it is: a cell that is cut short cannot be copied; the terminal wraps what it cannot show.
+    numeric = [_numeric(cells) for cells in zip(*lines, strict=True)]
+    widths = [max(map(cell_len, cells)) for cells in zip(columns, *lines, strict=True)]
+    styles = [["bold"] * len(columns), *([*map(_style, columns, line)] for line in lines)]
     console = out()
-    console.width = sum(
-        max(len(column), *(len(row[at]) for row in lines)) + 2 for at, column in enumerate(columns)
-    )
-    console.print(made)
+    for line, looks in zip([list(columns), *lines], styles, strict=True):
+        cells = []
+        for text, look, width, right in zip(line, looks, widths, numeric, strict=True):
+            space = " " * (width - cell_len(text))
+            cells.append(Text.assemble(space if right else "", (text, look), "" if right else space))
+        whole = Text("  ").join(cells)
+        whole.rstrip()  # the spaces after a short last cell would wrap, and show as empty lines
+        console.print(whole)
 
 
 def problem(refused: RefusedError) -> None:
@@ -97,8 +97,10 @@ def when(time: str | None) -> str | None:
 
 
 def fault_line(fault: Mapping[str, Any]) -> str:
-    """One fault: `[2] /specversion: must be "1.0" (set specversion to 1.0)`."""
+    """One fault: `[2] /specversion: must be "1.0" (set specversion to 1.0)`, or `line 3: /specversion: …`."""
     index = f"[{fault['index']}] " if "index" in fault else ""
+    if "line" in fault:
+        index = f"line {fault['line']}: "
     where = next((str(fault[name]) for name in ("pointer", "header", "query") if fault.get(name)), "")
     hint = f" ({fault['hint']})" if fault.get("hint") else ""
     return f"{index}{where}{': ' if where else ''}{fault.get('detail', '')}{hint}"
@@ -136,6 +138,10 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.1f}"
     return str(value)
+
+
+def _numeric(cells: Sequence[str]) -> bool:
+    return all(map(_is_number, cells)) and set(cells) != {"-"}
 
 
 def _is_number(text: str) -> bool:

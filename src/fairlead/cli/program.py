@@ -94,7 +94,7 @@ def program(ctx: click.Context, url: str | None, key_file: str | None) -> None:
       fairlead send --source /demo --type hello --subject world
 
     When something is wrong: fairlead doctor. Results go to standard output, everything else to standard
-    error; with --json to read by programs.
+    error; with --json for programs to read.
     """
     ctx.obj = {"url": url, "key_file": key_file}
 

@@ -100,12 +100,17 @@ def since_and_why(route: dict[str, Any]) -> str:
 
 
 def last_error(error: dict[str, Any] | None) -> str | None:
-    """An attempt's failure in a few words."""
-    if error is None:
+    """When an attempt failed, and how."""
+    return None if error is None else f"{output.when(error['at'])} {outcome(error)}"
+
+
+def outcome(attempt: dict[str, Any] | None) -> str | None:
+    """What came of an attempt in a few words: `unavailable 503: answered 503 Service Unavailable`."""
+    if attempt is None:
         return None
-    status = f" {error['status']}" if error.get("status") else ""
-    detail = f": {error['detail']}" if error.get("detail") else ""
-    return f"{output.when(error['at'])} {error['outcome']}{status}{detail}"
+    status = f" {attempt['status']}" if attempt.get("status") else ""
+    detail = f": {attempt['detail']}" if attempt.get("detail") else ""
+    return f"{attempt['outcome']}{status}{detail}"
 
 
 def age(seconds: float) -> str:

@@ -74,6 +74,8 @@ def add(caller: Caller, name: str, **options: Any) -> None:
 @calls_api
 def set_(caller: Caller, name: str, **options: Any) -> None:
     """Change subscription NAME; what is not named stays."""
+    if not any(options.values()):
+        raise click.UsageError("say what to change, such as --sink URL or --config JSON")
     path = path_of("subscriptions", name)
     reply = caller.api.call("GET", path)
     body = _changed(reply.document(), options)
@@ -151,7 +153,7 @@ def list_(caller: Caller, state: str | None) -> None:
                     one["status"]["state"],
                     one["sink"],
                     one.get("source"),
-                    ",".join(one.get("types", ())),
+                    ",".join(one.get("types", ())) or None,
                 )
                 for one in page["items"]
             ],
