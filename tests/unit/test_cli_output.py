@@ -9,8 +9,11 @@ import pytest
 
 from fairlead.cli import output
 from fairlead.cli.api import RefusedError
+from fairlead.cli.listening import Listener
 from fairlead.cli.send_command import _point_at_lines
 from fairlead.cli.status_command import outcome
+
+SECRET = "whsec_" + "A" * 32
 
 
 def test_no_line_of_a_table_ends_in_spaces(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,3 +50,17 @@ def test_an_outcome_reads_the_same_everywhere() -> None:
     assert outcome({"outcome": "unavailable", "status": None, "detail": "refused"}) == "unavailable: refused"
     assert outcome({"outcome": "gone", "status": 410, "detail": ""}) == "gone 410"
     assert outcome(None) is None
+
+
+@pytest.mark.parametrize("library", [False, True])
+def test_a_listener_says_once_why_it_refuses(library: bool) -> None:
+    reasons: list[str] = []
+    listener = Listener(lambda *_: None, [SECRET], library=library, refuse=reasons.append)
+    try:
+        for _ in range(2):
+            assert listener.answer("POST", {}, b"{}")[0] == 401
+    finally:
+        listener.close()
+    assert listener.refused == 2
+    (reason,) = reasons
+    assert "webhook-id" in reason

@@ -86,7 +86,8 @@ def command(
         secrets = ("whsec_" + base64.b64encode(os.urandom(24)).decode(),)
     stop = threading.Event()
     try:
-        listener = Listener(_shown(caller.as_json, count, stop), secrets, fail, library, inbox, answer_secret)
+        show = _shown(caller.as_json, count, stop)
+        listener = Listener(show, secrets, fail, library, inbox, answer_secret, _refuse)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--secret") from None
     server = _server_at(port, listener)
@@ -200,6 +201,10 @@ def _shown(
                 stop.set()
 
     return show
+
+
+def _refuse(reason: str) -> None:
+    output.note(f"refused: {reason}")
 
 
 def _summed_up(listener: Listener, subscribed: str | None) -> int:

@@ -22,6 +22,9 @@ from fairlead.sdk.receiver import Receiver
 from fairlead.sdk.sqlite_inbox import SqliteInbox
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
+_REFUSALS = (400, 401, 413, 415)
+"""What the library answers to a delivery that it cannot take for one."""
+
 Show = Callable[[dict[str, Any], Verdict], None]
 
 
@@ -35,6 +38,7 @@ class Listener:
         fail: the share of deliveries to answer with 503, to see them come again.
         library: answer as the receiver library does, with an inbox in `inbox` (None: a temporary file).
         answer_secret: signs answers on a bus where `secrets` cannot.
+        refuse: called with the reason of a refusal, once for each reason.
 
     Raises:
         ValueError: a secret is none, or with `library` not one of a receiver; the message never holds it.
@@ -47,12 +51,14 @@ class Listener:
     library: bool = False
     inbox: str | None = None
     answer_secret: str | None = None
+    refuse: Callable[[str], None] = lambda _reason: None
     order: OrderCheck = field(default_factory=OrderCheck)
     taken: int = 0
     failed: int = 0
     refused: int = 0
     failure: Exception | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _reasons: set[str] = field(default_factory=set)
     _consuming: threading.Thread | None = None
 
     def __post_init__(self) -> None:
@@ -80,6 +86,8 @@ class Listener:
             return 503, {}, b""
         if self._receiver is not None:
             reply = self._receiver.handle(method, headers, body)
+            if reply.status in _REFUSALS:
+                self._refused(str(json.loads(reply.body).get("detail")))
             return reply.status, reply.headers, reply.body
         if method == "OPTIONS":
             return 200, {"webhook-allowed-origin": "*", "webhook-allowed-rate": "*"}, b""
@@ -88,10 +96,10 @@ class Listener:
                 verify(self.secrets, headers, body, time.time())
             events = _events(headers, body)
         except Unauthenticated as error:
-            self.refused += 1
+            self._refused(str(error))
             return 401, {}, str(error).encode()
         except ValueError as error:
-            self.refused += 1
+            self._refused(str(error))
             return 400, {}, str(error).encode()
         for event in events:
             self._take(event)
@@ -121,6 +129,14 @@ class Listener:
                 self._consuming.join(0.1)
             self._receiver.close()
         self._folder.cleanup()
+
+    def _refused(self, reason: str) -> None:
+        with self._lock:
+            self.refused += 1
+            if reason in self._reasons:
+                return
+            self._reasons.add(reason)
+        self.refuse(reason)
 
     def _handle(self, event: Event, _transaction: object) -> None:
         whole = dict(event.attributes)
