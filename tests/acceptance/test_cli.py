@@ -244,6 +244,8 @@ def test_a_subscription_s_life(relay: RelayProcess) -> None:
     shown = relay.document("subscriptions", "show", "life")
     assert (shown["source"], shown["types"]) == ("/life", ["t"])
     assert "secret" not in shown["config"]
+    (line,) = [one for one in relay.run("subscriptions", "list").out.splitlines() if one.startswith("life")]
+    assert line.split() == ["life", "active", NOWHERE, "/life", "t", "-"], "no filter"
     assert relay.run("subscriptions", "set", "life", "--config", '{"timeout":"3s"}').code == 0
     changed = relay.document("subscriptions", "show", "life")
     assert (changed["config"]["timeout"], changed["source"]) == ("3s", "/life")

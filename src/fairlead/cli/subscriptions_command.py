@@ -146,7 +146,7 @@ def list_(caller: Caller, state: str | None) -> None:
     caller.show(
         reply,
         lambda page: output.table(
-            ("subscription", "state", "sink", "source", "types"),
+            ("subscription", "state", "sink", "source", "types", "filters"),
             [
                 (
                     one["id"],
@@ -154,6 +154,7 @@ def list_(caller: Caller, state: str | None) -> None:
                     one["sink"],
                     one.get("source"),
                     ",".join(one.get("types", ())) or None,
+                    len(one.get("filters", ())) or None,
                 )
                 for one in page["items"]
             ],
