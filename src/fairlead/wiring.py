@@ -66,8 +66,8 @@ class StoreTools:
     def compact(self) -> tuple[int, int]:
         return sqlite_tools.compact(self.path)
 
-    def restored(self, now_ms: int) -> int:
-        return sqlite_tools.restored(self.path, now_ms)
+    def restored(self, now_ms: int, *, with_wal: bool) -> int:
+        return sqlite_tools.restored(self.path, now_ms, with_wal=with_wal)
 
 
 def store_tools(config: Config) -> StoreTools:

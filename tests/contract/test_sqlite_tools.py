@@ -123,6 +123,24 @@ def test_a_restored_store_begins_a_new_generation_of_everything(path: Path) -> N
     assert execute(path, "SELECT generation FROM subscription_generation") == [(NOW_MS + 5002,)]
 
 
+def test_a_restored_store_is_not_given_the_wal_of_the_one_before(path: Path) -> None:
+    copy, wal = path.read_bytes(), path.with_name("store.db-wal")
+
+    async def crash(store: Any) -> None:
+        await store.subscriptions.delete("console")
+        await asyncio.to_thread(lambda: path.with_name("kept").write_bytes(wal.read_bytes()))
+
+    run(lambda: SqliteStore.open(path), crash)
+    path.write_bytes(copy)
+    path.with_name("kept").rename(wal)
+    with pytest.raises(StoreError, match=r"store\.db-wal is not .*Remove it and store\.db-shm.*--with-wal"):
+        restored(path, NOW_MS)
+    assert path.read_bytes() == copy
+    assert restored(path, NOW_MS, with_wal=True) == 0, "which is what the WAL says"
+    path.write_bytes(copy)
+    assert restored(path, NOW_MS) == 1
+
+
 def test_a_compacted_store_is_smaller_and_the_same(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
 

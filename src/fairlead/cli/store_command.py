@@ -58,14 +58,16 @@ def compact(loaded: Loaded, as_json: bool) -> None:
 
 
 @command.command("restored", short_help="Run this after a backup was put back, before `serve`.")
+@click.option("--with-wal", is_flag=True, help="the `-wal` beside the store was copied with it")
 @click.option("--json", "as_json", is_flag=True, help='one JSON document: {"store":…,"subscriptions":…}')
 @reads_config
-def restored(loaded: Loaded, as_json: bool) -> None:
+def restored(loaded: Loaded, with_wal: bool, as_json: bool) -> None:
     """Say that the store was restored from a backup; run it before `serve`.
 
-    Every subscription begins a new generation, so that receivers do not take new events for old ones.
+    Every subscription begins a new generation, so that receivers do not take new events for old ones. Remove
+    the `-wal` and `-shm` of the store before, first of all: what they hold would be added to the backup.
     """
-    count = wiring.store_tools(loaded.config).restored(int(time.time() * 1000))
+    count = wiring.store_tools(loaded.config).restored(int(time.time() * 1000), with_wal=with_wal)
     if as_json:
         output.document({"store": loaded.config.store, "subscriptions": count})
     else:

@@ -26,7 +26,7 @@ _STEPS_PER_TICK = 200_000
 StorePath = str | os.PathLike[str]
 
 
-def restored(path: StorePath, now_ms: int) -> int:
+def restored(path: StorePath, now_ms: int, *, with_wal: bool = False) -> int:
     """Tell a store that it was restored from a backup: every subscription begins a new generation.
 
     Positions that were given after the backup will be given again, to other events; receivers take them for
@@ -34,14 +34,16 @@ def restored(path: StorePath, now_ms: int) -> int:
 
     Args:
         now_ms: Unix milliseconds; each generation becomes max(its own + 1, this).
+        with_wal: the WAL beside the file was copied with it; without this there must be none.
 
     Returns:
         How many subscriptions there are.
 
     Raises:
-        StoreLocked: a relay has it open; stop it first. StoreError: there is none, or as `SqliteStore.open`.
+        StoreLocked: a relay has it open; stop it first. StoreError: there is none, there is a WAL beside it
+            that may be the former file's, or as `SqliteStore.open`.
     """
-    with _owned(path) as connection:
+    with _owned(path, with_wal=with_wal) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_SUBSCRIPTION["raise_every_generation"], (now_ms,))
         connection.execute(_SUBSCRIPTION["adopt_generations"])
@@ -173,11 +175,13 @@ def _done_ranges(connection: Connection) -> Iterator[str]:
 
 
 @contextmanager
-def _owned(path: StorePath) -> Iterator[Connection]:
+def _owned(path: StorePath, *, with_wal: bool = True) -> Iterator[Connection]:
     """A connection to a store that no relay has open."""
     file = _file(path)
     file.lock()
     try:
+        if not with_wal:
+            _check_no_wal(file.path)
         _check_there(file)
     except StoreError:
         file.withdraw()
@@ -202,3 +206,14 @@ def _file(path: StorePath) -> SqliteFile:
 def _check_there(file: SqliteFile) -> None:
     if not recognise(file):
         raise StoreError(f"{file.path}: there is no store")
+
+
+def _check_no_wal(path: Path) -> None:
+    """SQLite adds a sound WAL to whatever file it stands beside: nothing in it says whose it is."""
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and wal.stat().st_size:
+        raise StoreError(
+            f"{wal} is not empty: if it belongs to the file before the backup, it would undo the restore or "
+            f"damage the copy. Remove it and {path.name}-shm, put the copy back again, and run this again; "
+            "or say --with-wal, if the backup was copied together with it"
+        )
