@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.drivers.sqlite_file import SqliteFile
+from fairlead.drivers.sqlite_lock import SqliteLock
 from fairlead.errors import StoreError, StoreLocked
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.stores.sqlite.tools import compact, restored
@@ -62,9 +64,9 @@ def look_into(path: Path) -> None:
 
 
 def lock(path: Path) -> None:
-    file = SqliteFile(path, busy_timeout_seconds=1)
-    file.lock()
-    file.unlock()
+    taken = SqliteLock(path)
+    taken.take()
+    taken.release()
 
 
 @pytest.mark.parametrize("tool", [lambda path: restored(path, 1), compact])
@@ -114,15 +116,74 @@ def test_a_second_opening_in_the_same_process_ends_no_lock_of_the_first(tmp_path
 def test_a_lock_file_that_was_taken_away_meanwhile_locks_nothing(store: Path) -> None:
     opened: list[int] = []
 
-    class Racing(SqliteFile):
-        def _open_lock(self, name: Path) -> int:
-            opened.append(super()._open_lock(name))
+    class Racing(SqliteLock):
+        def _open(self) -> int:
+            opened.append(super()._open())
             if len(opened) == 1:
-                name.unlink()
+                lock_of(store).unlink()
             return opened[-1]
 
-    file = Racing(store, busy_timeout_seconds=1)
-    file.lock()
+    racing = Racing(store)
+    racing.take()
     with pytest.raises(StoreLocked):
         lock(store)
-    file.unlock()
+    racing.release()
+
+
+def open_elsewhere(path: Path) -> str:
+    """As a second relay would; what it says."""
+    code = """if True:
+        import sys; from fairlead.errors import StoreLocked; from fairlead.stores.sqlite.tools import compact
+        try: compact(sys.argv[1])
+        except StoreLocked as error: print(error)
+    """
+    return subprocess.run(
+        [sys.executable, "-c", code, path], check=True, capture_output=True, text=True
+    ).stdout
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_store_is_locked_however_one_comes_to_it(tmp_path: Path, new: bool) -> None:
+    path, link = tmp_path / "store.db", tmp_path / "link.db"
+
+    async def nothing(_: Any) -> None: ...
+
+    def intrude() -> None:
+        link.hardlink_to(path)
+        lock_of(path).unlink()
+        for name in (path, link):
+            said = open_elsewhere(name)
+            assert f"{name} is open in another process, under another name or with its lock file" in said
+            with pytest.raises(StoreLocked, match="is open in this process, under another name"):
+                compact(name)
+            assert not lock_of(name).exists()
+        look_into(path)
+        assert path.with_name("store.db-wal").exists(), "none of this has ended SQLite's own locks"
+
+    async def scene(_: Any) -> None:
+        await asyncio.to_thread(intrude)
+
+    if not new:
+        run(lambda: SqliteStore.open(path), nothing)
+    run(lambda: SqliteStore.open(path), scene)
+    assert open_elsewhere(link) == ""
+
+
+def test_a_file_system_without_locks_on_the_database_has_the_one_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store.db"
+    path.touch()
+    whole = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        whole(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    taken = SqliteLock(path)
+    taken.take()
+    with pytest.raises(StoreLocked):
+        lock(path)
+    taken.release()

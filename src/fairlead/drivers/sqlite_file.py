@@ -7,17 +7,16 @@ What is durable here is so because of four settings: WAL, `synchronous=FULL` (an
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fairlead.drivers.sqlite_lock import SqliteLock
 from fairlead.drivers.sqlite_room import Room
-from fairlead.errors import StoreError, StoreForeign, StoreLocked
+from fairlead.errors import StoreError, StoreForeign
 
 Connection = sqlite3.Connection
 Error = sqlite3.Error
@@ -78,7 +77,12 @@ def memory(factory: type[Connection] = Connection) -> Connection:
 
 
 class SqliteFile:
-    """One database file and the lock on it.
+    """One database file.
+
+    Attributes:
+        lock: keeps other processes out, where it is taken before anything else and released when every
+            connection is closed.
+        room: what its disk has left.
 
     Args:
         path: the file; symbolic links are followed, so that one file has one lock.
@@ -96,76 +100,14 @@ class SqliteFile:
         self.path = Path(path).resolve()
         self._busy_timeout_seconds = busy_timeout_seconds
         self._factory = factory
-        self._lock: int | None = None
-        self._made_lock = False
+        self.lock = SqliteLock(self.path)
         self.room = Room(self.path)
-
-    def lock(self) -> None:
-        """Keep every other process out until `unlock` or the end of this process.
-
-        Raises:
-            StoreLocked: another process has it. StoreError: the lock file cannot be written.
-        """
-        name = self.path.with_name(self.path.name + ".lock")
-        descriptor = self._lock_at(name)
-        while not _is_at(name, descriptor):  # withdrawn between the two steps
-            os.close(descriptor)
-            descriptor = self._lock_at(name)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._lock = descriptor
-
-    def _lock_at(self, name: Path) -> int:
-        descriptor = self._open_lock(name)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-            os.close(descriptor)
-            raise StoreLocked(
-                f"{self.path} is open in another process{f' (pid {owner})' if owner else ''}; "
-                "one store has one relay: stop that one, or give this one its own --store"
-            ) from error
-        return descriptor
-
-    def _open_lock(self, name: Path) -> int:
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW  # root would write to whatever a link leads to
-        try:
-            with suppress(FileExistsError):
-                descriptor = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600)
-                self._made_lock = True
-                self._share(descriptor)
-                return descriptor
-            return os.open(name, flags)
-        except OSError as error:
-            raise StoreError(f"{name} cannot be written: {error.strerror}; {_remedy(name)}") from error
-
-    def _share(self, lock: int) -> None:
-        """Give a new lock file to those who may use the database: root's would keep its service out."""
-        with suppress(OSError):  # a new store has no database yet, and not every root may do this
-            database = self.path.stat()
-            os.fchmod(lock, database.st_mode & 0o666)
-            if os.geteuid() == 0:
-                os.fchown(lock, database.st_uid, database.st_gid)
-
-    def unlock(self) -> None:
-        """Let others in; idempotent. The lock file stays: without it two processes could lock two files."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def withdraw(self) -> None:
-        """As `unlock`; and leave no lock file beside what is no store, if it was made here."""
-        if self._made_lock:
-            self.path.with_name(self.path.name + ".lock").unlink(missing_ok=True)
-            self._made_lock = False
-        self.unlock()
 
     def create(self, application_id: int) -> None:
         """Make an empty database with that mark, readable by its owner only; its name is durable then.
 
         Raises:
-            StoreError: it cannot be made.
+            StoreError: it cannot be made. StoreLocked: as `SqliteLock.take`.
         """
         # Under another name first: a crash never leaves a file at `path` whose owner cannot be told.
         draft = self.path.with_name(self.path.name + ".new")
@@ -185,6 +127,7 @@ class SqliteFile:
             os.fsync(directory)
         finally:
             os.close(directory)
+        self.lock.follow()
 
     def identify(self) -> Identity | None:
         """Whose file it is, without changing a byte of it; None where there is no file or an empty one.
@@ -252,21 +195,3 @@ class SqliteFile:
             connection.close()
             raise
         return connection
-
-
-def _is_at(name: Path, descriptor: int) -> bool:
-    """Whether an open file still has that name."""
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), name.stat())
-    return False
-
-
-def _remedy(lock: Path) -> str:
-    """What to do about a lock file that cannot be opened."""
-    if lock.is_symlink():
-        return "it is a symbolic link, which nothing of ours is: remove it"
-    if lock.is_file() and not os.access(lock, os.W_OK, effective_ids=True):
-        owner, user = lock.stat().st_uid, os.geteuid()
-        if owner != user:
-            return f"it belongs to user {owner}: give it to user {user}"
-    return "the store needs a directory that exists and is writable, and a file there"

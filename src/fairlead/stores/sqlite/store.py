@@ -127,7 +127,7 @@ class SqliteStore:
         file = None
         if connection is None and os.fspath(path) != MEMORY:
             file = SqliteFile(path, busy_timeout_seconds=busy_timeout_seconds, factory=factory)
-            file.lock()
+            file.lock.take()
         opened = connection
         try:
             opened = connection or (memory(factory) if file is None else connect(file))
@@ -146,7 +146,7 @@ class SqliteStore:
             if opened is not None and connection is None:
                 opened.close()
             if file is not None:
-                file.withdraw() if isinstance(error, StoreForeign) else file.unlock()
+                file.lock.withdraw() if isinstance(error, StoreForeign) else file.lock.release()
             if isinstance(error, Error):
                 raise unusable(path, error) from error
             raise
@@ -204,7 +204,7 @@ class SqliteStore:
         if not self._keep_connection:
             self.connection.close()
         if self._file is not None:
-            self._file.unlock()
+            self._file.lock.release()
 
     def _committed(self, size_bytes: int) -> None:
         if self._checkpointer is not None:

@@ -178,13 +178,13 @@ def _done_ranges(connection: Connection) -> Iterator[str]:
 def _owned(path: StorePath, *, with_wal: bool = True) -> Iterator[Connection]:
     """A connection to a store that no relay has open."""
     file = _file(path)
-    file.lock()
+    file.lock.take()
     try:
         if not with_wal:
             _check_no_wal(file.path)
         _check_there(file)
     except StoreError:
-        file.withdraw()
+        file.lock.withdraw()
         raise
     try:
         connection = connect(file)
@@ -196,7 +196,7 @@ def _owned(path: StorePath, *, with_wal: bool = True) -> Iterator[Connection]:
     except Error as error:
         raise unusable(path, error) from error
     finally:
-        file.unlock()
+        file.lock.release()
 
 
 def _file(path: StorePath) -> SqliteFile:
