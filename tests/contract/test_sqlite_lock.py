@@ -187,3 +187,18 @@ def test_a_file_system_without_locks_on_the_database_has_the_one_beside_it(
     with pytest.raises(StoreLocked):
         lock(path)
     taken.release()
+
+
+def test_a_full_disk_keeps_nobody_out_of_a_lock_file_that_is_there(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    lock_of(store).touch()
+    monkeypatch.setattr(os, "pwrite", full)
+    taken = SqliteLock(store)
+    taken.take()
+    with pytest.raises(StoreLocked, match="is open in another process; one store has one relay"):
+        lock(store)
+    taken.release()

@@ -43,8 +43,9 @@ class SqliteLock:
             os.close(descriptor)
             descriptor = self._lock_beside()
         self._beside = descriptor
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # it only informs, and a full disk has no room for it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         try:
             self.follow()
         except StoreLocked:
