@@ -35,7 +35,8 @@ class Relay:
 
     Events are on disk when `publish` returns. Handlers get each resource's events in the order in which they
     were published, one at a time, again and again until they return; after a crash the last one of a resource
-    may come again. Different resources run concurrently. One event loop per relay.
+    may come again. Different resources run concurrently. One event loop per relay, and no part in it for the
+    children of a fork: every call but `stop` raises FairleadError there.
 
     Args:
         store: the store's file, or `:memory:`; one process at a time.
@@ -48,6 +49,7 @@ class Relay:
         self._path = os.fspath(store)
         self._config = config or Config()
         self._node: Node | None = None
+        self._pid = 0
         self._sender: InProcessSender | None = None
 
     async def start(self) -> None:
@@ -57,6 +59,7 @@ class Relay:
             StoreLocked: another process has it. StoreError: as `SqliteStore.open`.
         """
         if self._node is not None:
+            self._check_process()
             return
         config = replace(self._config, store="sqlite:///" + quote(self._path))
         clock = wiring.SystemClock()
@@ -69,14 +72,16 @@ class Relay:
         except BaseException:  # the caller has nothing to stop, and may want the file
             await node.stop(0)
             raise
-        self._node = node
+        self._node, self._pid = node, os.getpid()
 
     async def stop(self, grace_seconds: float | None = None) -> None:
-        """Wait for what is in flight, store it, close. Idempotent.
+        """Wait for what is in flight, store it, close. Idempotent; nothing in a child of a fork.
 
         Args:
             grace_seconds: how long to wait at most; None for `[shutdown] grace`.
         """
+        if os.getpid() != self._pid:  # to let go of it would close the parent's connections
+            return
         node, self._node = self._node, None
         if node is not None:
             await node.stop(grace_seconds)
@@ -95,11 +100,19 @@ class Relay:
         """The use-cases behind it (replay, lanes, skips, status), as `fairlead.engine` has them.
 
         Raises:
-            FairleadError: it has not been started.
+            FairleadError: it has not been started, or by the parent of this process.
         """
         if self._node is None:
             raise FairleadError("the relay is not running: call start(), or use `async with Relay(…)`")
+        self._check_process()
         return self._node
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:  # threads do not survive a fork: nobody would ever answer
+            raise FairleadError(
+                f"the relay was started before a fork, in process {self._pid}, and runs only there: publish "
+                "there, or from here by HTTP to a `fairlead serve`"
+            )
 
     async def publish(self, event: Event) -> Receipt:
         """Store an event; on disk, fsynced, on return. The same event again is the same event.

@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -253,6 +255,45 @@ def test_a_relay_in_memory_leaves_nothing_behind(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     asyncio.run(scene())
     assert not list(tmp_path.iterdir())
+
+
+FORK = """
+import asyncio, os, sys
+from fairlead import Event, FairleadError, Relay
+
+async def refused(call):
+    try:
+        await asyncio.wait_for(call, 10)
+    except FairleadError as error:
+        print(error, flush=True)
+
+async def child(relay):
+    await refused(relay.publish(Event("2", "/s", "t")))
+    await refused(relay.subscribe("s", print))
+    await refused(relay.start())
+    await relay.stop()
+
+async def main():
+    async with Relay(sys.argv[1]) as relay:
+        print(os.getpid(), flush=True)
+        if (pid := os.fork()) == 0:
+            asyncio.run(child(relay))
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        await relay.publish(Event("1", "/s", "t"))
+
+asyncio.run(main())
+"""
+
+
+def test_a_child_of_a_fork_is_told_whose_the_relay_is(tmp_path: Path) -> None:
+    code = [sys.executable, "-c", FORK, str(tmp_path / "relay.db")]
+    done = subprocess.run(code, timeout=2 * DEADLINE_SECONDS, check=True, capture_output=True, text=True)
+    pid, *said = done.stdout.splitlines()
+    assert len(said) == 3
+    assert {f"started before a fork, in process {pid}, and runs only there" in line for line in said} == {
+        True
+    }
 
 
 def _owner() -> Any:

@@ -202,3 +202,20 @@ def test_a_full_disk_keeps_nobody_out_of_a_lock_file_that_is_there(
     with pytest.raises(StoreLocked, match="is open in another process; one store has one relay"):
         lock(store)
     taken.release()
+
+
+def test_a_child_does_not_keep_the_store_of_a_parent_that_died(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    code = """if True:
+        import os, sys; from fairlead.stores.sqlite.store import SqliteStore
+        store = SqliteStore.open(sys.argv[1])
+        if os.fork():
+            os.kill(os.getpid(), 9)
+        print(flush=True); sys.stdin.read(); os._exit(0)
+    """
+    child = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(child, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.wait() == -9
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"\n", "it lives"
+        assert restored(path, 1, with_wal=True) == 0

@@ -35,6 +35,8 @@ class SqliteLock:
     def take(self) -> None:
         """Take it, until `release` or the end of this process; before the first connection to the database.
 
+        Children of a fork have no part in it.
+
         Raises:
             StoreLocked: another process has it. StoreError: the lock file cannot be written.
         """
@@ -164,3 +166,12 @@ def _remedy(lock: Path) -> str:
 
 
 _locks: weakref.WeakSet[SqliteLock] = weakref.WeakSet()
+
+
+def _forget_locks() -> None:
+    """A child must not keep the locks of a parent that has died; to close its copies takes none away."""
+    for lock in list(_locks):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_forget_locks)
