@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from fairlead.core.subscription_format import parse
 from fairlead.engine.node import Node
 from fairlead.errors import FairleadError, NotFound
 from fairlead.sdk.outbox_records import Receipt
+from fairlead.stores.sqlite.store import MEMORY
 from fairlead.transports.in_process import Handler, InProcessSender
 
 OWNER = Principal("this process", (Grant(("admin",)),))
@@ -39,14 +41,16 @@ class Relay:
     children of a fork: every call but `stop` raises FairleadError there.
 
     Args:
-        store: the store's file, or `:memory:`; one process at a time.
+        store: the store's file, or `:memory:`; one process at a time. A relative path is one from the
+            working directory of now, not of `start`.
         config: limits, retention, defaults of deliveries; its `store` and `listen` are not used.
     """
 
     def __init__(
         self, store: str | os.PathLike[str] = "fairlead.db", *, config: Config | None = None
     ) -> None:
-        self._path = os.fspath(store)
+        path = os.fspath(store)
+        self._path = path if path == MEMORY else str(Path(path).absolute())
         self._config = config or Config()
         self._node: Node | None = None
         self._pid = 0

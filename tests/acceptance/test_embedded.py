@@ -257,6 +257,23 @@ def test_a_relay_in_memory_leaves_nothing_behind(tmp_path: Path, monkeypatch: py
     assert not list(tmp_path.iterdir())
 
 
+def test_a_store_stays_where_it_was_named_when_the_process_changes_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(relay: Relay) -> None:
+        async with relay:
+            await relay.publish(event(1))
+
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    relay = Relay("relay.db")
+    monkeypatch.chdir(elsewhere)
+    for _ in range(2):
+        asyncio.run(scene(relay))
+    assert not list(elsewhere.iterdir())
+    assert (tmp_path / "relay.db").exists()
+
+
 FORK = """
 import asyncio, os, sys
 from fairlead import Event, FairleadError, Relay
