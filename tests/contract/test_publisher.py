@@ -438,6 +438,22 @@ def test_an_outbox_that_somebody_removed_is_named(tmp_path: Path, relay: StubRel
             publisher.publish(event(1))
 
 
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_an_outbox_that_somebody_replaced_is_named(
+    tmp_path: Path, relay: StubRelay, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr("fairlead.drivers.sqlite_room._PLENTY_SECONDS", 0.0)
+    file = tmp_path / f"outbox.db{suffix}"
+    with publisher_at(tmp_path, relay.url) as publisher:
+        publisher.publish(event(1))
+        (tmp_path / "other").touch()
+        (tmp_path / "other").replace(file)
+        with pytest.raises(
+            OutboxError, match=rf"outbox\.db{suffix} was removed or replaced while it was in use"
+        ):
+            publisher.publish(event(2))
+
+
 def test_only_its_owner_may_read_the_outbox(tmp_path: Path, relay: StubRelay) -> None:
     with publisher_at(tmp_path, relay.url):
         assert (tmp_path / "outbox.db").stat().st_mode & 0o077 == 0

@@ -155,6 +155,54 @@ def test_a_file_that_is_not_ours_is_refused_and_not_touched(
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_store_whose_files_are_taken_away_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, replaced: bool
+) -> None:
+    monkeypatch.setattr("fairlead.drivers.sqlite_room._PLENTY_SECONDS", 0.0)
+    file = tmp_path / f"store.db{suffix}"
+
+    def take_away() -> None:
+        file.unlink()
+        if replaced:
+            file.touch()
+
+    async def scene(store: Any) -> None:
+        await store.log.append([event(1)], NOW)
+        await asyncio.to_thread(take_away)
+        with pytest.raises(StoreFailed, match=rf"cannot be written: .*store\.db{suffix}\b"):
+            await store.log.append([event(2)], NOW)
+        assert store.failure is not None
+
+    run(lambda: SqliteStore.open(tmp_path / "store.db"), scene)
+
+
+@pytest.mark.parametrize("truncate", [True, False])
+def test_a_store_whose_wal_is_written_back_meanwhile_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, truncate: bool
+) -> None:
+    monkeypatch.setattr("fairlead.drivers.sqlite_room._PLENTY_SECONDS", 0.0)
+    path = tmp_path / "store.db"
+    look = """if True:
+        import sqlite3, sys
+        connection = sqlite3.connect(sys.argv[1])
+        connection.execute("SELECT count(*) FROM log").fetchone()
+        if sys.argv[2] == "True":
+            assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        connection.close()
+    """
+
+    async def scene(store: Any) -> None:
+        for number in range(3):
+            await store.log.append([event(number)], NOW)
+            code = [sys.executable, "-c", look, str(path), str(truncate)]
+            await asyncio.to_thread(subprocess.run, code, check=True)
+        assert not truncate or not path.with_name("store.db-wal").stat().st_size
+
+    run(lambda: SqliteStore.open(path), scene)
+
+
 def test_a_directory_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="directory"):
         SqliteStore.open(tmp_path / "nowhere" / "store.db")

@@ -82,7 +82,6 @@ class SqliteFile:
     Attributes:
         lock: keeps other processes out, where it is taken before anything else and released when every
             connection is closed.
-        room: what its disk has left.
 
     Args:
         path: the file; symbolic links are followed, so that one file has one lock.
@@ -101,7 +100,6 @@ class SqliteFile:
         self._busy_timeout_seconds = busy_timeout_seconds
         self._factory = factory
         self.lock = SqliteLock(self.path)
-        self.room = Room(self.path)
 
     def create(self, application_id: int) -> None:
         """Make an empty database with that mark, readable by its owner only; its name is durable then.
@@ -153,6 +151,10 @@ class SqliteFile:
             )
         # The file's own header: what a WAL beside it may add never concerns the application id.
         return Identity(int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"))
+
+    def room(self) -> Room:
+        """What its disk has left, from now on; for who has a connection."""
+        return Room(self.path)
 
     def connect(self) -> Connection:
         """A connection that writes; every commit is on disk when it returns."""

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much room a database in WAL mode has left, so that what must still be written finds some."""
+"""How much room a database in WAL mode has left, so that what must still be written finds some.
+
+Asked before what grows is written, it also notices that the files are gone: SQLite would go on writing to
+files without a name, and nothing of it would be there after the end of the process.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -13,10 +18,17 @@ _PLENTY_SECONDS = 0.1
 
 
 class Room:
-    """The room of one file."""
+    """The room of one file; made when a connection is open that has read, and stays open.
+
+    Args:
+        path: the database.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
+        # While a connection is open SQLite neither removes nor replaces its WAL; it may only be empty.
+        wal = self._path.with_name(self._path.name + "-wal")
+        self._in_use = [(file, file.stat()) for file in (self._path, wal) if file.exists()]
         self._plenty_bytes, self._plenty_until = 0, 0.0
 
     def free_bytes(self, connection: sqlite3.Connection) -> int:
@@ -25,11 +37,15 @@ class Room:
         On the disk, once all that is committed is in the file and not in the WAL; and of deleted rows inside
         the file, as far as the disk has room for the WAL through which they are filled. Where there is plenty
         it is not measured each time: nobody writes a GiB in a tenth of a second.
+
+        Raises:
+            OSError: somebody removed or replaced the database or its WAL.
         """
         now = time.monotonic()
         if now < self._plenty_until:
             return self._plenty_bytes
         disk = os.statvfs(self._path)
+        self._check_in_use()
         page_bytes, pages, deleted = (
             int(connection.execute(f"PRAGMA {name}").fetchone()[0])
             for name in ("page_size", "page_count", "freelist_count")
@@ -39,3 +55,8 @@ class Room:
         if room > _PLENTY_BYTES:
             self._plenty_bytes, self._plenty_until = free, now + _PLENTY_SECONDS
         return free
+
+    def _check_in_use(self) -> None:
+        for file, opened in self._in_use:
+            if not file.exists() or not os.path.samestat(file.stat(), opened):
+                raise OSError(errno.ESTALE, f"{file.name} was removed or replaced while it was in use")

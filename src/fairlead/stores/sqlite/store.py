@@ -138,7 +138,7 @@ class SqliteStore:
                 executor,
                 disk_reserve_bytes=disk_reserve_bytes,
                 free_bytes=free_bytes
-                or (partial(file.room.free_bytes, opened) if file is not None else _boundless),
+                or (partial(file.room().free_bytes, opened) if file is not None else _boundless),
                 now=now,
                 keep_connection=connection is not None,
             )
