@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fairlead.drivers.http_exchange import Exchange
 from fairlead.drivers.http_server import HttpServer, ServerLimits, new_event_loop
 from fairlead.errors import ConfigError, PortInUse
 
@@ -507,6 +508,42 @@ def test_wrong_requests_leave_no_warning_in_the_log(caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.WARNING):
         play(scene())
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(MemoryError(), ("overloaded", 503)), (KeyError("x"), ("internal", 500))]
+)
+def test_what_fails_here_while_a_request_is_read_is_not_the_sender_s_fault(
+    error: Exception,
+    expected: tuple[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def failing(*_: object) -> None:
+        raise error
+
+    async def scene() -> None:
+        async with serving(Echo()) as server, connected(server) as client:
+            monkeypatch.setattr(Exchange, "feed", failing)
+            await client.say(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx")
+            kind, _, document = await client.hear_problem()
+            assert (kind, document["status"]) == expected
+            assert await client.until_closed() == b""
+
+    play(scene())
+    assert [record.exc_info and record.exc_info[1] for record in caplog.records] == [error]
+
+
+def test_a_target_that_cannot_be_read_is_the_sender_s_fault() -> None:
+    async def scene() -> None:
+        async with serving(Echo()) as server:
+            for target in (b"/\xe9", b"http://[::1/"):
+                async with connected(server) as client:
+                    await client.say(b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % target)
+                    kind, _, _ = await client.hear_problem()
+                    assert kind == "invalid-header"
+
+    play(scene())
 
 
 # -- starting and stopping ----------------------------------------------------------------------------------

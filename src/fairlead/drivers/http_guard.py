@@ -20,7 +20,7 @@ from uvicorn.config import Config
 from fairlead.drivers.http_connections import Connections
 from fairlead.drivers.http_limits import ServerLimits
 from fairlead.drivers.http_protocol import Protocol
-from fairlead.drivers.http_refusal import overloaded, rendered
+from fairlead.drivers.http_refusal import overloaded, rendered, unparsed
 from fairlead.drivers.http_taking import Taking
 from fairlead.errors import HeadersTooLarge, InvalidHeader, Problem, RequestTimeout
 
@@ -109,7 +109,7 @@ class GuardedProtocol(Protocol):
             self._decline_upgrade(data[offer.args[0] :])
             return
         except httptools.HttpParserError as error:
-            self._refuse(self._refusal or InvalidHeader(f"the request is not HTTP/1.1: {error}"))
+            self._refuse(self._refusal or unparsed(error))
         if self._stage is Stage.HEAD:
             # The parser keeps a header until it ends: count what surely belongs to this head as it comes.
             whole = stage is Stage.HEAD and request == self._request

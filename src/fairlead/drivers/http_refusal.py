@@ -4,15 +4,33 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from typing import Any
 
+import httptools
 import msgspec
 
 from fairlead.core.problem import MEDIA_TYPE, problem_document
-from fairlead.errors import Overloaded, Problem
+from fairlead.errors import Internal, InvalidHeader, Overloaded, Problem
 
+_CLIENTS = (httptools.HttpParserError, UnicodeDecodeError)  # what a request's target can be guilty of
 _serial = itertools.count(1)
+_log = logging.getLogger(__name__)
+
+
+def unparsed(error: httptools.HttpParserError) -> Problem:
+    """Why a request could not be read to its end: by its own fault, or by ours, which is logged.
+
+    Senders take a 400 as final: what another attempt may cure must not be one.
+    """
+    cause = error.__context__
+    if not isinstance(error, httptools.HttpParserCallbackError) or isinstance(cause, _CLIENTS):
+        return InvalidHeader(f"the request is not HTTP/1.1: {error}")
+    _log.error("request failed while it was read", exc_info=cause)
+    if isinstance(cause, MemoryError):
+        return Overloaded("there is no memory for the request; send it again", retry_after_seconds=10)
+    return Internal("the relay failed while it read the request; its log has the details")
 
 
 def rendered(problem: Problem) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
