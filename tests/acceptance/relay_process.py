@@ -61,6 +61,8 @@ class Program:
     arguments: Sequence[str]
     folder: Path
     variables: Mapping[str, str] = field(default_factory=dict)
+    stdout: int = subprocess.PIPE
+    stderr: int = subprocess.PIPE
     out: list[str] = field(default_factory=list)
     err: list[str] = field(default_factory=list)
 
@@ -70,13 +72,14 @@ class Program:
             cwd=self.folder,
             env=environment(self.variables),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=self.stdout,
+            stderr=self.stderr,
             text=True,
         )
         self._readers = [
             threading.Thread(target=self._read, args=(stream, lines), daemon=True)
             for stream, lines in ((self.process.stdout, self.out), (self.process.stderr, self.err))
+            if stream is not None
         ]
         for reader in self._readers:
             reader.start()
@@ -120,9 +123,16 @@ class Program:
 class RelayProcess(Program):
     """A relay on a free port with its store in `folder`."""
 
-    def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+        **variables: str,
+    ) -> None:
         listen = [] if "--listen" in arguments else ["--listen", "127.0.0.1:0"]
-        super().__init__(["serve", *listen, *arguments], folder, variables)
+        super().__init__(["serve", *listen, *arguments], folder, variables, stdout, stderr)
         self.url = ""
 
     def ready(self) -> RelayProcess:

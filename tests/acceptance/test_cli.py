@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -49,6 +50,21 @@ def test_a_stop_is_graceful_and_ends_0(name: signal.Signals, tmp_path: Path) -> 
     relay = RelayProcess(tmp_path).ready()
     assert relay.end(name) == 0
     assert not (tmp_path / "fairlead.db-wal").exists() or (tmp_path / "fairlead.db-wal").stat().st_size == 0
+
+
+def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b".")
+    os.set_blocking(writing, True)
+    relay = RelayProcess(tmp_path, FAIRLEAD_LOG_LEVEL="debug", stderr=writing).ready()
+    assert relay.run("subscriptions", "add", "s", "--sink", NOWHERE).code == 0
+    send(relay, "/a", "k", 1)
+    assert relay.end() == 0
+    os.close(reading)
+    os.close(writing)
 
 
 def test_what_was_accepted_survives_a_kill(tmp_path: Path) -> None:

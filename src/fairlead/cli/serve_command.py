@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -11,6 +12,7 @@ import resource
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -34,15 +36,15 @@ def command(loaded: Loaded) -> None:
 
     Prints one line when it is ready. What was accepted survives a kill at any moment.
     """
-    logs.set_up(loaded.config.log.level, loaded.config.log.format)
-    _allow_many_connections()
-    for line in loaded.warnings:
-        _log.warning("configuration", extra={"detail": line})
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_serve(loaded))
+    with contextlib.closing(logs.set_up(loaded.config.log.level, loaded.config.log.format)) as lines:
+        _allow_many_connections()
+        for line in loaded.warnings:
+            _log.warning("configuration", extra={"detail": line})
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_serve(loaded, lines.say))
 
 
-async def _serve(loaded: Loaded) -> None:
+async def _serve(loaded: Loaded, note: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -51,7 +53,7 @@ async def _serve(loaded: Loaded) -> None:
     await relay.start()
     try:
         subscriptions = await relay.count_subscriptions()
-        _announce(loaded, relay.url, subscriptions)
+        _announce(loaded, relay.url, subscriptions, note)
         _collect_garbage_rarely()
         ends = [asyncio.ensure_future(one.wait()) for one in (stop, relay.node.failed)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -66,21 +68,22 @@ async def _serve(loaded: Loaded) -> None:
 def _told_to_stop(stop: asyncio.Event, signal_: signal.Signals) -> None:
     if stop.is_set():  # asked twice: the user does not want to wait
         _log.warning("stopping at once", extra={"signal": signal_.name})
+        logging.shutdown()
         os._exit(128 + signal_)
     _log.info("stopping", extra={"signal": signal_.name})
     stop.set()
 
 
-def _announce(loaded: Loaded, url: str, subscriptions: int) -> None:
+def _announce(loaded: Loaded, url: str, subscriptions: int, note: Callable[[str], None]) -> None:
     """The ready line, and for people how to send and receive a first notification."""
     store = loaded.config.store
     output.say(f"fairlead ready at {url} (store {store}, {subscriptions} subscriptions)")
     sys.stdout.flush()
     program = _program()
     where = "" if url == DEFAULT_URL else f" --url {url}"
-    output.note(f"  receive:  {program} listen --subscribe demo{where}")
+    note(f"  receive:  {program} listen --subscribe demo{where}")
     example = """--source /demo --subject door-1 --type opened --data '{"by":"me"}'"""
-    output.note(f"  send:     {program} send {example}{where}")
+    note(f"  send:     {program} send {example}{where}")
 
 
 def _allow_many_connections() -> None:

@@ -207,7 +207,7 @@ class Auth:
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """What the relay writes to standard error."""
+    """What the relay writes to standard error; past 10,000 lines that nobody takes, it drops and counts."""
 
     level: str = setting(
         choice("debug", "info", "warning", "error"), "info", "The least severity that is written."
