@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.relay_process import PROGRAM, Program, RelayProcess, eventually, run
+from tests.acceptance.waiting import free_port, refused, until
 
 KEY = "flk_" + "k" * 32
 NOWHERE = "http://127.0.0.1:9/hook"
@@ -65,6 +66,29 @@ def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
     assert relay.end() == 0
     os.close(reading)
     os.close(writing)
+
+
+@pytest.mark.parametrize("gone", ["full disk", "closed pipe"])
+def test_a_start_that_cannot_say_anything_is_a_start(gone: str, tmp_path: Path) -> None:
+    port = free_port()
+    if gone == "full disk":
+        out = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reading, out = os.pipe()
+        os.close(reading)
+    relay = RelayProcess(tmp_path, "--listen", f"127.0.0.1:{port}", stdout=out, stderr=out)
+    os.close(out)
+    until(lambda: relay.process.poll() is not None or not refused(port), "it listens or ends")
+    relay.url = f"http://127.0.0.1:{port}"
+    assert relay.run("subscriptions", "list").code == 0
+    assert relay.end() == 0
+
+
+def test_a_ready_line_that_cannot_be_written_is_in_the_log(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        relay = RelayProcess(tmp_path, stdout=full.fileno())
+    relay.expect(r'WARNING standard output: No space left on device unsaid="fairlead ready at ')
+    assert relay.end() == 0
 
 
 def test_what_was_accepted_survives_a_kill(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,11 @@ def err() -> Console:
 def say(line: str) -> None:
     """A line of the result, as it is."""
     click.echo(line)
+
+
+def give_up() -> None:
+    """Standard output cannot be written: keep Python from trying it again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(line: str) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -161,8 +160,8 @@ def _not_encoded(error: UnicodeEncodeError) -> int:
 
 
 def _not_written(error: OSError) -> int:
-    """What it means that a result could not be written; Python is kept from trying it again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """What it means that a result could not be written."""
+    output.give_up()
     if isinstance(error, BrokenPipeError):  # whoever read it has had enough
         return DONE
     output.note(f"fairlead: standard output: {error.strerror or error}")

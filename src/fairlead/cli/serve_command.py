@@ -77,8 +77,12 @@ def _told_to_stop(stop: asyncio.Event, signal_: signal.Signals) -> None:
 def _announce(loaded: Loaded, url: str, subscriptions: int, note: Callable[[str], None]) -> None:
     """The ready line, and for people how to send and receive a first notification."""
     store = loaded.config.store
-    output.say(f"fairlead ready at {url} (store {store}, {subscriptions} subscriptions)")
-    sys.stdout.flush()
+    ready = f"fairlead ready at {url} (store {store}, {subscriptions} subscriptions)"
+    try:
+        output.say(ready)
+    except OSError as error:
+        output.give_up()
+        _log.warning("standard output: %s", error.strerror, extra={"unsaid": ready})
     program = _program()
     where = "" if url == DEFAULT_URL else f" --url {url}"
     note(f"  receive:  {program} listen --subscribe demo{where}")
