@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.relay_process import PROGRAM, Program, RelayProcess, eventually, run
-from tests.acceptance.waiting import free_port, refused, until
+from tests.acceptance.waiting import DEADLINE_SECONDS, free_port, refused, until
 
 KEY = "flk_" + "k" * 32
 NOWHERE = "http://127.0.0.1:9/hook"
@@ -89,6 +89,17 @@ def test_a_ready_line_that_cannot_be_written_is_in_the_log(tmp_path: Path) -> No
         relay = RelayProcess(tmp_path, stdout=full.fileno())
     relay.expect(r'WARNING standard output: No space left on device unsaid="fairlead ready at ')
     assert relay.end() == 0
+
+
+@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_stop_nothing(closing: str, tmp_path: Path) -> None:
+    port = free_port()
+    command = [PROGRAM, "serve", "--listen", f"127.0.0.1:{port}"]
+    process = subprocess.Popen(["sh", "-c", f'exec "$@" {closing}', "sh", *command], cwd=tmp_path)
+    until(lambda: process.poll() is not None or not refused(port), "it listens or ends")
+    assert run("subscriptions", "list", folder=tmp_path, FAIRLEAD_URL=f"http://127.0.0.1:{port}").code == 0
+    process.terminate()
+    assert process.wait(DEADLINE_SECONDS) == 0
 
 
 def test_what_was_accepted_survives_a_kill(tmp_path: Path) -> None:

@@ -34,6 +34,20 @@ def say(line: str) -> None:
     click.echo(line)
 
 
+def open_closed() -> None:
+    """Let each standard stream that was closed lead nowhere.
+
+    What is opened next would get its descriptor: the store would be where others write their messages, and
+    libuv aborts when it closes a descriptor below 3.
+    """
+    for descriptor, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            lowest_free = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(lowest_free, mode, closefd=False))
+
+
 def give_up() -> None:
     """Standard output cannot be written: keep Python from trying it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

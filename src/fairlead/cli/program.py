@@ -100,6 +100,7 @@ def program(ctx: click.Context, url: str | None, key_file: str | None) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code that the interface names (section 10)."""
+    output.open_closed()
     code = _run(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.stdout.flush()
