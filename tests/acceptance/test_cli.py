@@ -46,11 +46,22 @@ def test_the_banner_says_how_to_send_and_receive(relay: RelayProcess) -> None:
     relay.expect(r"send:.*send --source /demo")
 
 
-@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_is_graceful_and_ends_0(name: signal.Signals, tmp_path: Path) -> None:
     relay = RelayProcess(tmp_path).ready()
     assert relay.end(name) == 0
     assert not (tmp_path / "fairlead.db-wal").exists() or (tmp_path / "fairlead.db-wal").stat().st_size == 0
+
+
+def test_a_terminal_that_closes_ends_no_relay_that_was_started_with_nohup(tmp_path: Path) -> None:
+    port = free_port()
+    command = ["nohup", PROGRAM, "serve", "--listen", f"127.0.0.1:{port}"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: process.poll() is not None or not refused(port), "it listens or ends")
+    process.send_signal(signal.SIGHUP)
+    assert run("subscriptions", "list", folder=tmp_path, FAIRLEAD_URL=f"http://127.0.0.1:{port}").code == 0
+    process.terminate()
+    assert process.wait(DEADLINE_SECONDS) == 0
 
 
 def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:

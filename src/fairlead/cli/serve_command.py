@@ -32,7 +32,7 @@ _log = logging.getLogger("fairlead.serve")
 @click.command("serve")
 @reads_config
 def command(loaded: Loaded) -> None:
-    """Run the relay in the foreground; SIGTERM and Ctrl-C stop it gracefully.
+    """Run the relay in the foreground; SIGTERM, Ctrl-C and a terminal that closes stop it gracefully.
 
     Prints one line when it is ready. What was accepted survives a kill at any moment.
     """
@@ -47,8 +47,9 @@ def command(loaded: Loaded) -> None:
 async def _serve(loaded: Loaded, note: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, _told_to_stop, stop, name)
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if name is not signal.SIGHUP or signal.getsignal(name) is not signal.SIG_IGN:  # as nohup has it
+            loop.add_signal_handler(name, _told_to_stop, stop, name)
     relay = wiring.Server(loaded.config)
     await relay.start()
     try:
@@ -66,6 +67,8 @@ async def _serve(loaded: Loaded, note: Callable[[str], None]) -> None:
 
 
 def _told_to_stop(stop: asyncio.Event, signal_: signal.Signals) -> None:
+    if stop.is_set() and signal_ is signal.SIGHUP:
+        return  # a terminal that closes may say so twice
     if stop.is_set():  # asked twice: the user does not want to wait
         _log.warning("stopping at once", extra={"signal": signal_.name})
         logging.shutdown()
