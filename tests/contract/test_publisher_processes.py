@@ -160,3 +160,72 @@ def test_an_idle_child_does_not_keep_the_turn_of_a_parent_that_died(tmp_path: Pa
             publisher.publish(Event("next", "/s", "t"), wait="accepted", timeout=DEADLINE_SECONDS)
         assert parent.stdin is not None
         parent.stdin.close()
+
+
+OUTLIVED = """
+import os, subprocess, sys
+from fairlead import Event, Publisher
+
+outbox, end = sys.argv[1:3]
+look = '''
+import contextlib, sqlite3, sys
+with contextlib.closing(sqlite3.connect(sys.argv[1])) as file:
+    print(*(id for (id,) in file.execute("SELECT id FROM event ORDER BY seq")))
+'''
+publisher = Publisher("http://127.0.0.1:9", outbox=outbox)
+publisher.publish(Event("parent", "/s", "t"))
+published, ended = os.pipe(), os.pipe()
+if os.fork():
+    os.read(published[0], 1)
+    if end == "close":
+        publisher.close()
+    os._exit(0)
+os.close(ended[1])
+publisher.publish(Event("beside-it", "/s", "t"))
+os.write(published[1], b"x")
+os.read(ended[0], 1)
+for id in "after-it", "after-others":
+    publisher.publish(Event(id, "/s", "t"))
+    subprocess.run([sys.executable, "-c", look, outbox], check=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("end", ["close", "exit"])
+def test_what_a_child_publishes_outlives_its_parent_and_others_that_close_the_file(
+    tmp_path: Path, end: str
+) -> None:
+    code = [sys.executable, "-c", OUTLIVED, str(tmp_path / "outbox.db"), end]
+    done = subprocess.run(code, stdout=subprocess.PIPE, text=True, timeout=2 * DEADLINE_SECONDS, check=True)
+    assert done.stdout.splitlines() == [
+        "parent beside-it after-it",
+        "parent beside-it after-it after-others",
+    ]
+
+
+FORK_UNDER_WAY = """
+import os, sys
+from fairlead import Event, Publisher
+
+publisher = Publisher("http://127.0.0.1:9", outbox=sys.argv[1])
+file = publisher._process().outbox._file
+with file.held():  # as when a signal's handler forks while its thread commits
+    file.connection().execute("BEGIN IMMEDIATE")
+    if (child := os.fork()) == 0:
+        try:
+            Publisher("http://127.0.0.1:9", outbox=sys.argv[1])
+        except Exception as error:
+            os._exit("start this process anew" not in str(error))
+        os._exit(2)
+    file.connection().execute("ROLLBACK")
+assert os.waitpid(child, 0)[1] == 0
+publisher.publish(Event("parent", "/s", "t"))
+publisher.close()
+"""
+
+
+def test_a_fork_during_a_commit_of_its_own_thread_leaves_the_outbox_to_the_parent(tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox.db"
+    code = [sys.executable, "-c", FORK_UNDER_WAY, str(outbox)]
+    assert subprocess.run(code, timeout=2 * DEADLINE_SECONDS, check=False).returncode == 0
+    assert waiting(outbox) == 1

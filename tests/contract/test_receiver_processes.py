@@ -12,6 +12,8 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from fairlead.core.answer import parse_answer
 from fairlead.errors import InvalidRequest
 from fairlead.testing.receiver_kit import SignedRequest
@@ -122,3 +124,118 @@ def test_processes_that_share_an_inbox_apply_each_event_once_and_in_order(tmp_pa
 def until_taken(server: Server, request: SignedRequest) -> None:
     while server.call(request) != 200:
         continue
+
+
+FORKS = """
+import os, sqlite3, subprocess, sys, threading
+from contextlib import closing
+from fairlead.core.chain import Memory
+from fairlead.core.channel import ChannelId
+from fairlead.errors import InboxError
+from fairlead.sdk.sqlite_inbox import SqliteInbox
+
+def begin(key, inbox):
+    transaction = inbox.begin(ChannelId("s", 0), key)
+    transaction.execute("CREATE TABLE IF NOT EXISTS effect (number INTEGER PRIMARY KEY, key TEXT, n INTEGER)")
+    transaction.execute("INSERT INTO effect (key, n) VALUES (?, 0)", (key,))
+    transaction.record(Memory(1, 1))
+    return transaction
+
+def begin_much(inbox):
+    # SQLite has begun to write it into the WAL: it is more than its cache holds
+    transaction = begin("during", inbox)
+    transaction.execute("CREATE TABLE much (data BLOB)")
+    transaction.executemany("INSERT INTO much VALUES (zeroblob(?))", [(1_000_000,)] * 8)
+    return transaction
+
+def refused(call, *args):
+    try:
+        call(*args)
+    except InboxError as error:
+        return "forked during a transaction; start this process anew" in str(error)
+
+path, mode = sys.argv[1:3]
+"""
+
+OUTLIVED = """
+inbox = SqliteInbox(path)
+look = '''
+import contextlib, sqlite3, sys
+with contextlib.closing(sqlite3.connect(sys.argv[1])) as file:
+    print(*(key for (key,) in file.execute("SELECT key FROM effect ORDER BY number")), flush=True)
+'''
+begin("parent", inbox).commit()
+applied, ended = os.pipe(), os.pipe()
+if os.fork():
+    os.read(applied[0], 1)
+    if mode == "close":
+        inbox.close()
+    os._exit(0)
+os.close(ended[1])
+begin("beside-it", inbox).commit()
+os.write(applied[1], b"x")
+os.read(ended[0], 1)
+for key in "after-it", "after-others":
+    begin(key, inbox).commit()
+    subprocess.run([sys.executable, "-c", look, path], check=True)
+os._exit(0)
+"""
+
+TORN = """
+inbox = SqliteInbox(path, lock_wait_seconds=0.1 if mode == "thread" else 600.0)
+begin("before", inbox).commit()
+if mode == "thread":
+    began, ends = threading.Event(), threading.Event()
+    def handle():
+        transaction = begin_much(inbox)
+        began.set()
+        ends.wait()
+        transaction.commit()
+    handler = threading.Thread(target=handle)
+    handler.start()
+    began.wait()
+else:
+    transaction = begin_much(inbox)
+if (child := os.fork()) == 0:
+    assert refused(begin, "child", inbox)
+    assert refused(begin, "child", SqliteInbox(path)), "another inbox on the same file"
+    assert mode == "thread" or refused(transaction.commit)
+    sys.exit(7)  # with an interpreter's end, which closes what it can
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+if mode == "thread":
+    ends.set()
+    handler.join()
+else:
+    transaction.commit()
+begin("after", inbox).commit()
+inbox.close()
+"""
+
+
+def run_forking(code: str, inbox: Path, mode: str) -> list[str]:
+    """The lines that it printed, its children's too."""
+    command = [sys.executable, "-c", FORKS + code, str(inbox), mode]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, timeout=2 * DEADLINE_SECONDS, check=True
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("end", ["close", "exit"])
+def test_what_a_child_applies_outlives_its_parent_and_others_that_close_the_file(
+    tmp_path: Path, end: str
+) -> None:
+    assert run_forking(OUTLIVED, tmp_path / "inbox.db", end) == [
+        "parent beside-it after-it",
+        "parent beside-it after-it after-others",
+    ]
+
+
+@pytest.mark.parametrize("handler", ["thread", "itself"])
+def test_a_child_of_a_fork_during_a_transaction_refuses_and_its_parent_goes_on(
+    tmp_path: Path, handler: str
+) -> None:
+    run_forking(TORN, inbox := tmp_path / "inbox.db", handler)
+    assert [key for key, _ in effects(inbox)] == ["before", "during", "after"]
+    with closing(sqlite3.connect(inbox)) as file:
+        assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

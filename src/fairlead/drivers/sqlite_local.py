@@ -2,8 +2,7 @@
 """Small SQLite files that several processes share: the publisher's outbox and the receiver's inbox.
 
 Connections are in autocommit; `transaction` opens and ends one. They may go from thread to thread, one at a
-time. After a fork a child opens its own: `abandon` keeps an inherited one from being closed, for closing it
-would touch the parent's locks.
+time, but not through a fork: see `ForkedFile`.
 """
 
 from __future__ import annotations
@@ -11,15 +10,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-import threading
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 from fairlead.drivers.sqlite_file import APPLICATION_ID, trouble_of
+from fairlead.drivers.sqlite_fork import Synchronous, torn
 from fairlead.drivers.sqlite_refusal import refusal
 from fairlead.errors import StoreCorrupt, StoreError, StoreForeign, StoreNewer
 
@@ -29,7 +26,6 @@ SqliteError = sqlite3.Error
 Value = str | int | float | bytes | None
 
 _KINDS = {"fairlead_inbox": "a receiver's inbox", "fairlead_outbox": "a publisher's outbox"}
-_abandoned: list[sqlite3.Connection] = []
 
 
 def open_local(
@@ -38,7 +34,7 @@ def open_local(
     *,
     name: str,
     version: int,
-    synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    synchronous: Synchronous = "FULL",
     busy_timeout_seconds: float = 10.0,
 ) -> Connection:
     """Open a file in WAL mode, readable by its owner only, and lay out our tables if they are not there.
@@ -49,12 +45,15 @@ def open_local(
         synchronous: FULL: a commit is on disk when it returns; NORMAL: the last may be lost with the power.
 
     Raises:
-        StoreLocked: another process keeps it locked. StoreError: no room on the disk, or no permission.
+        StoreLocked: another process keeps it locked. StoreError: no room on the disk, or no permission; or
+            this process was forked during a transaction there.
         StoreForeign: it is no SQLite database, has tables that only look like ours, or is another of our own
             files: a relay's store, an outbox, an inbox; it is left as it is. StoreCorrupt: damaged.
         StoreNewer: our tables were made by a newer Fairlead.
     """
     file = Path(path)
+    if (refused := torn(file)) is not None:
+        raise StoreError(refused)
     try:
         file.touch(mode=0o600, exist_ok=True)
         connection = sqlite3.connect(
@@ -159,31 +158,3 @@ def is_full(error: BaseException) -> bool:
     """Whether an error says that the disk is full."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code == sqlite3.SQLITE_IOERR_SHMSIZE or code & 0xFF == sqlite3.SQLITE_FULL
-
-
-_held_at_fork: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
-_taken: list[threading.Lock] = []
-
-
-def hold_at_fork(lock: threading.Lock) -> None:
-    """Let no fork happen while a thread holds `lock`: a child would inherit SQLite's locks as they are."""
-    _held_at_fork.add(lock)
-
-
-def _before_fork() -> None:
-    for lock in sorted(_held_at_fork, key=id):
-        lock.acquire()
-        _taken.append(lock)
-
-
-def _after_fork() -> None:
-    while _taken:
-        _taken.pop().release()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
-
-
-def abandon(connection: Connection) -> None:
-    """Never use and never close a connection that a fork left in this process."""
-    _abandoned.append(connection)

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
-from fairlead.drivers.sqlite_local import Connection, SqliteError, abandon, is_busy, open_local, transaction
-from fairlead.errors import InboxBusy
+from fairlead.drivers.sqlite_fork import ForkedFile, Synchronous
+from fairlead.drivers.sqlite_local import Connection, SqliteError, is_busy, open_local, transaction
+from fairlead.errors import InboxBusy, InboxError, StoreError
 from fairlead.sdk import inbox_file
 from fairlead.sdk.inbox_file import Place
 from fairlead.sdk.inbox_group import GroupCommit, Share
@@ -38,9 +39,10 @@ class InboxProcess:
     def __init__(self, path: str, lock_wait_seconds: float, lease_seconds: float) -> None:
         self.path = path
         self._wait, self._lease = lock_wait_seconds, lease_seconds
-        self.connection = self._open("FULL")
-        self._quick = self._open("NORMAL")
-        self._writer = threading.Lock()
+        self._writer = ForkedFile(path, threading.Lock(), self._open, fork_wait_seconds=lock_wait_seconds)
+        with self._writer.held():
+            self._writer.connection("FULL")
+            self._writer.connection("NORMAL")
         self._group = GroupCommit(self._commit)
         self._keys = NamedLocks()
         self._name, self._numbers = f"{os.getpid()}-{secrets.token_hex(8)}", count(1)
@@ -52,7 +54,24 @@ class InboxProcess:
         self._renewer: threading.Thread | None = None
         self._closed = False
 
-    def _open(self, synchronous: Literal["FULL", "NORMAL"]) -> Connection:
+    @property
+    def connection(self) -> Connection:
+        """For who has entered. Raises InboxError in the child of a fork, and if it cannot be opened again."""
+        return self._connection("FULL")
+
+    def _connection(self, synchronous: Synchronous) -> Connection:
+        try:
+            return self._writer.connection(synchronous)
+        except StoreError as error:
+            raise InboxError(str(error)) from error
+
+    def _check(self) -> None:
+        try:
+            self._writer.check()
+        except StoreError as error:
+            raise InboxError(str(error)) from error
+
+    def _open(self, synchronous: Synchronous) -> Connection:
         return open_local(
             self.path,
             inbox_file.SCHEMA,
@@ -92,15 +111,17 @@ class InboxProcess:
         Raises:
             LockLost: of `work`, before it wrote anything.
             InboxBusy: the file was not free in time.
+            InboxError: as `connection`.
             sqlite3.Error: nothing was stored.
         """
+        self._check()  # nobody leads in the child of a fork
         return self._group.run(work, durable=durable)
 
     def _commit(self, shares: Sequence[Share]) -> None:
-        connection = self.connection if any(share.durable for share in shares) else self._quick
         self._lock_writer()
         try:
-            with transaction(connection):
+            durable = any(share.durable for share in shares)
+            with transaction(self._connection("FULL" if durable else "NORMAL")) as connection:
                 for share in shares:
                     share.run(connection)
         except SqliteError as error:
@@ -114,7 +135,7 @@ class InboxProcess:
         return InboxBusy(f"{self.path}: another process writes for longer than {self._wait:g} s")
 
     def _lock_writer(self) -> None:
-        if not self._writer.acquire(timeout=self._wait):
+        if not self._writer.acquire(self._wait):
             raise InboxBusy(f"{self.path}: another handler writes for longer than {self._wait:g} s")
 
     def new_owner(self) -> str:
@@ -190,7 +211,7 @@ class InboxProcess:
         try:
             if not released:
                 self.write(partial(inbox_file.let_go, place=place), durable=False)
-        except (SqliteError, InboxBusy) as error:
+        except (SqliteError, InboxError) as error:
             # The row runs out by itself; until then the relay is told to come back.
             log.warning("A lock row of the inbox could not be freed", extra={"error": str(error)})
         finally:
@@ -229,7 +250,7 @@ class InboxProcess:
             self.write(
                 partial(inbox_file.renew, owners=owners, until=time.time() + self._lease), durable=False
             )
-        except (SqliteError, InboxBusy) as error:
+        except (SqliteError, InboxError) as error:
             # Who cannot write now tries again; a row that runs out is noticed at the commit.
             log.warning("The lock rows of the inbox could not be renewed", extra={"error": str(error)})
 
@@ -243,11 +264,4 @@ class InboxProcess:
         if self._renewer is not None:
             self._renewer.join()
         self.writers.shutdown()
-        with self._writer:
-            self.connection.close()
-            self._quick.close()
-
-    def abandon(self) -> None:
-        """Leave connections that belong to the parent of a fork alone."""
-        abandon(self.connection)
-        abandon(self._quick)
+        self._writer.close()

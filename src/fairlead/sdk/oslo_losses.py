@@ -14,7 +14,7 @@ from typing import Any
 
 from fairlead.core.attributes import shown
 from fairlead.drivers.green import outside_greenlets, system_lock
-from fairlead.drivers.sqlite_local import hold_at_fork
+from fairlead.drivers.sqlite_fork import hold_at_fork
 from fairlead.errors import FairleadError
 
 log = logging.getLogger("fairlead.oslo")

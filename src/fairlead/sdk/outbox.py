@@ -18,17 +18,10 @@ import msgspec
 
 from fairlead.core.event import Event
 from fairlead.drivers.green import off_hub, system_lock
-from fairlead.drivers.sqlite_local import (
-    Connection,
-    SqliteError,
-    abandon,
-    hold_at_fork,
-    is_full,
-    open_local,
-    transaction,
-)
+from fairlead.drivers.sqlite_fork import ForkedFile, Synchronous
+from fairlead.drivers.sqlite_local import Connection, SqliteError, is_full, open_local, transaction
 from fairlead.drivers.sqlite_room import Room
-from fairlead.errors import OutboxError, OutboxFull
+from fairlead.errors import OutboxError, OutboxFull, StoreError
 from fairlead.sdk.outbox_records import (
     Decision,
     OutboxStatus,
@@ -94,22 +87,21 @@ class Outbox:
 
     def __init__(self, path: str | os.PathLike[str], max_bytes: int) -> None:
         self.path, self.max_bytes = str(Path(path).absolute()), max_bytes
-        self._connection = open_local(self.path, SCHEMA, name=TABLE, version=VERSION)
         self._room = Room(self.path)
-        self._lock = system_lock()
-        hold_at_fork(self._lock)
-        self._closed = False
-        self._pid = os.getpid()
+        self._file = ForkedFile(self.path, system_lock(), self._open)
+        with self._file.held():
+            self._file.connection()
+
+    def _open(self, synchronous: Synchronous) -> Connection:
+        return open_local(self.path, SCHEMA, name=TABLE, version=VERSION, synchronous=synchronous)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with self._lock:
-            if self._closed:
-                raise OutboxError(f"{self.path}: the outbox is closed")
-            if os.getpid() != self._pid:
-                raise OutboxError(f"{self.path} was opened before a fork, and belongs to the parent")
+        with self._file.held():
             try:
-                yield self._connection
+                yield self._file.connection()
+            except StoreError as error:
+                raise OutboxError(str(error)) from error
             except OSError as error:
                 raise OutboxError(f"{self.path}: {error.strerror}; is the file still there?") from error
             except SqliteError as error:
@@ -289,11 +281,4 @@ class Outbox:
 
     def close(self) -> None:
         """Close the file; idempotent."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._connection.close()
-
-    def abandon(self) -> None:
-        """Leave the connection of a fork's parent alone."""
-        abandon(self._connection)
+        self._file.close()

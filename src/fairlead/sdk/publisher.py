@@ -216,8 +216,6 @@ class Publisher:
         pid = os.getpid()
         process = self._processes.get(pid)
         if process is None:
-            for other in self._processes.values():
-                other.abandon()
             process = self._open()
             if self._processes.setdefault(pid, process) is not process:  # of two threads one wins
                 process.close()

@@ -202,10 +202,6 @@ class PublisherProcess:
             if not pending.accepted.done():
                 pending.accepted.set_exception(OutboxClosed(message))
 
-    def abandon(self) -> None:
-        """In the child of a fork: none of its threads are here, and its file belongs to the parent."""
-        self.outbox.abandon()
-
 
 def _resolve(pending: Pending, seq: int, receipt: Receipt | dict[str, Any]) -> None:
     if not pending.accepted.set_running_or_notify_cancel():

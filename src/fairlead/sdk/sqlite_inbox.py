@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 
 from fairlead.core.channel import ChannelId
-from fairlead.drivers.sqlite_local import SqliteError, hold_at_fork
+from fairlead.drivers.sqlite_fork import hold_at_fork, torn
+from fairlead.drivers.sqlite_local import SqliteError
 from fairlead.errors import InboxError
 from fairlead.sdk.inbox import Transaction
 from fairlead.sdk.inbox_file import Place
@@ -95,6 +96,7 @@ class SqliteInbox:
 
         Raises:
             StoreError: it cannot be opened; its subclass and its text say why.
+            InboxError: this process was forked during a transaction.
         """
         self._process()
 
@@ -112,8 +114,8 @@ class SqliteInbox:
             with self._opening:
                 process = self._processes.get(pid)
                 if process is None:
-                    for other in self._processes.values():
-                        other.abandon()
+                    if (refused := torn(self.path)) is not None:
+                        raise InboxError(refused)
                     process = self._processes[pid] = InboxProcess(self.path, self._lock_wait, self._lease)
         return process
 
