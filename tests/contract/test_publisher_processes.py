@@ -229,3 +229,41 @@ def test_a_fork_during_a_commit_of_its_own_thread_leaves_the_outbox_to_the_paren
     code = [sys.executable, "-c", FORK_UNDER_WAY, str(outbox)]
     assert subprocess.run(code, timeout=2 * DEADLINE_SECONDS, check=False).returncode == 0
     assert waiting(outbox) == 1
+
+
+FORK_IN_LOOK_UP = """
+import os, socket, sys, threading
+from fairlead import Publisher
+
+parent, importing, done = os.getpid(), threading.Event(), threading.Event()
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "encodings.idna" and os.getpid() == parent:
+            importing.set()
+            done.wait()
+
+def look_up():
+    socket.getaddrinfo("127.0.0.1", 80)
+    importing.set()
+
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=look_up)
+thread.start()
+importing.wait()
+if (child := os.fork()) == 0:
+    try:
+        socket.getaddrinfo("127.0.0.1", 80)
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+status = os.waitpid(child, 0)[1]
+done.set()
+thread.join()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_child_of_a_fork_during_the_first_look_up_of_a_host_finds_hosts() -> None:
+    code = [sys.executable, "-c", FORK_IN_LOOK_UP]
+    assert subprocess.run(code, timeout=DEADLINE_SECONDS, check=False).returncode == 0

@@ -6,6 +6,9 @@ No proxies from the environment, no redirects, TLS verified; one connection, kep
 
 from __future__ import annotations
 
+# `getaddrinfo` imports it at its first call; a fork during that import leaves the child a codec that cannot
+# be found, for life, and with it no host.
+import encodings.idna  # noqa: F401
 import http.client
 import socket
 import ssl
