@@ -434,7 +434,7 @@ def test_an_outbox_stays_where_it_was_when_the_process_changes_its_directory(
 def test_an_outbox_that_somebody_removed_is_named(tmp_path: Path, relay: StubRelay) -> None:
     with publisher_at(tmp_path, relay.url) as publisher:
         (tmp_path / "outbox.db").unlink()
-        with pytest.raises(OutboxError, match=r"outbox\.db: No such file or directory; is the file st"):
+        with pytest.raises(OutboxError, match=r"outbox\.db: No such file or directory; see that the"):
             publisher.publish(event(1))
 
 

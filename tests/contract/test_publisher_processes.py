@@ -136,6 +136,30 @@ def test_a_publisher_works_on_in_the_children_of_a_fork(tmp_path: Path) -> None:
             assert [id for id in relay.ids if id.startswith(name)] == [f"{name}-{n}" for n in range(10)]
 
 
+AFTER_FORK = """
+import os, sys
+from fairlead import Event, Publisher
+from fairlead.drivers import sqlite_room
+
+sqlite_room._PLENTY_SECONDS = 0
+publisher = Publisher("http://127.0.0.1:9", outbox=sys.argv[1])
+publisher.publish(Event("0", "/s", "t"))
+if os.fork() == 0:
+    for n in range(8):
+        open(f"{sys.argv[1]}.{n}", "x")  # else the next WAL may get the number of the one that went
+    os._exit(0)
+os.wait()
+publisher.publish(Event("1", "/s", "t"))
+publisher.close()
+"""
+
+
+def test_a_fork_takes_the_wal_away_and_nobody_takes_that_for_an_accident(tmp_path: Path) -> None:
+    code = [sys.executable, "-c", AFTER_FORK, str(tmp_path / "outbox.db")]
+    assert subprocess.run(code, timeout=2 * DEADLINE_SECONDS, check=False).returncode == 0
+    assert waiting(tmp_path / "outbox.db") == 2
+
+
 IDLE_CHILD = """
 import os, sys
 from fairlead import Event, Publisher

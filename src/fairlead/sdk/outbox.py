@@ -87,13 +87,14 @@ class Outbox:
 
     def __init__(self, path: str | os.PathLike[str], max_bytes: int) -> None:
         self.path, self.max_bytes = str(Path(path).absolute()), max_bytes
-        self._room = Room(self.path)
         self._file = ForkedFile(self.path, system_lock(), self._open)
         with self._file.held():
             self._file.connection()
 
     def _open(self, synchronous: Synchronous) -> Connection:
-        return open_local(self.path, SCHEMA, name=TABLE, version=VERSION, synchronous=synchronous)
+        connection = open_local(self.path, SCHEMA, name=TABLE, version=VERSION, synchronous=synchronous)
+        self._room = Room(self.path)  # the WAL goes with the last connection: before a fork, say
+        return connection
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -103,7 +104,9 @@ class Outbox:
             except StoreError as error:
                 raise OutboxError(str(error)) from error
             except OSError as error:
-                raise OutboxError(f"{self.path}: {error.strerror}; is the file still there?") from error
+                raise OutboxError(
+                    f"{self.path}: {error.strerror}; see that the file is there, and start this process anew"
+                ) from error
             except SqliteError as error:
                 if is_full(error):
                     raise OutboxFull(f"the disk of {self.path} is full; free some room there") from error
