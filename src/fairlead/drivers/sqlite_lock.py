@@ -93,10 +93,11 @@ class SqliteLock:
 
         The lock file stays: without it two processes could lock two files.
         """
-        for descriptor in (self._itself, self._beside):
+        held = (self._itself, self._beside)
+        self._itself = self._beside = None  # first: a fork in between closes no number that is another file's
+        for descriptor in held:
             if descriptor is not None:
                 os.close(descriptor)
-        self._itself = self._beside = None
 
     def withdraw(self) -> None:
         """As `release`; and leave no lock file beside what is no store of ours, if it was made here."""
