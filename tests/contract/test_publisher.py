@@ -553,3 +553,32 @@ def test_a_caller_interrupted_when_it_was_to_lead_lets_another_lead(tmp_path: Pa
         assert interrupted.stored.result(WAIT) == 2, "stored, though who published was interrupted"
         assert publisher.flush(WAIT) == 0
     assert relay.ids == ["a-1", "a-2", "a-3"]
+
+
+def test_where_no_thread_can_be_started_an_event_is_refused_and_the_next_ones_are_stored(
+    tmp_path: Path, relay: StubRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, behind = threading.Thread.start, threading.Thread(target=lambda: publisher.publish(event(2)))
+
+    def refuse(thread: threading.Thread) -> None:
+        if not thread.name.startswith("fairlead-outbox"):
+            start(thread)
+            return
+        if not behind.ident:  # somebody else publishes, and waits for whoever leads
+            start(behind)
+            until(lambda: len(publisher._process()._queue) == 2)
+        raise RuntimeError("can't start new thread")
+
+    async def publish() -> None:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OutboxError, match="no thread") as refused:
+            await publisher.publish_async(event(1))
+        assert not isinstance(refused.value, OutboxClosed)
+        monkeypatch.undo()
+        await asyncio.gather(*(asyncio.wait_for(publisher.publish_async(event(n)), WAIT) for n in (3, 4)))
+
+    with publisher_at(tmp_path, relay.url) as publisher:
+        asyncio.run(publish())
+        behind.join(WAIT)
+        publisher.publish(event(5), wait="accepted", timeout=WAIT)
+    assert relay.ids == ["a-2", "a-3", "a-4", "a-5"]

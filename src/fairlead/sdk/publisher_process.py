@@ -60,7 +60,8 @@ class PublisherProcess:
         self._queue: deque[Pending] = deque()
         self._led = False
         self._guard = threading.Lock()  # of the two above; nothing waits while it is held
-        self._committer = ThreadPoolExecutor(1, thread_name_prefix="fairlead-outbox")
+        self._committer = _committer()
+        self._closed = False
         self._awaited: dict[int, Pending] = {}
         self._stepped = threading.Condition()
         self.forwarder = Forwarder(
@@ -89,12 +90,18 @@ class PublisherProcess:
             self._lead(pending)
 
     def commit_soon(self, pending: Pending) -> None:
-        """As `commit`, in a thread."""
-        if self._leads(pending):
-            try:
-                self._committer.submit(self._lead, None)
-            except RuntimeError:
-                raise OutboxClosed(f"{self.outbox.path}: the publisher was closed") from None
+        """As `commit`, in a thread.
+
+        Raises:
+            OutboxClosed, OutboxError: there is none, and the event is not stored.
+        """
+        if self._leads(pending) and not self._lead_in_thread():
+            with self._guard:
+                self._queue.remove(pending)
+            self._hand_over()
+            if self._closed:
+                raise OutboxClosed(f"{self.outbox.path}: the publisher was closed")
+            raise OutboxError(f"{self.outbox.path}: no thread can be started to store the event")
 
     def _leads(self, pending: Pending) -> bool:
         """Queue an event; whether its caller has to lead, as nobody does."""
@@ -131,10 +138,19 @@ class PublisherProcess:
             if following.waits:
                 following.turn.set()
                 return
+        if not self._lead_in_thread():  # who awaits it is told nevertheless
+            self._lead(None)
+
+    def _lead_in_thread(self) -> bool:
+        """Whether there is a thread that leads from now on: not when closing, or when none can be started."""
         try:
             self._committer.submit(self._lead, None)
-        except RuntimeError:  # closing: who awaits it is told nevertheless
-            self._lead(None)
+        except RuntimeError:
+            if not self._closed:  # it has kept what it was to run, and another leads by then
+                self._committer.shutdown(wait=False, cancel_futures=True)
+                self._committer = _committer()
+            return False
+        return True
 
     def _store(self, batch: list[Pending]) -> None:
         stored: list[int | OutboxFull] = []
@@ -194,6 +210,7 @@ class PublisherProcess:
 
     def close(self) -> None:
         """Stop, and tell those who still wait."""
+        self._closed = True
         self._committer.shutdown(wait=True)
         self.forwarder.close()
         self.outbox.close()
@@ -201,6 +218,10 @@ class PublisherProcess:
             message = f"{self.outbox.path}: the publisher was closed; the event is stored and waits"
             if not pending.accepted.done():
                 pending.accepted.set_exception(OutboxClosed(message))
+
+
+def _committer() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="fairlead-outbox")
 
 
 def _resolve(pending: Pending, seq: int, receipt: Receipt | dict[str, Any]) -> None:
