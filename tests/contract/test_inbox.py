@@ -364,6 +364,27 @@ def test_a_closed_inbox_opens_again_at_its_next_use(tmp_path: Path) -> None:
     inbox.close()
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_where_no_thread_can_be_started_the_key_is_free_for_the_next_delivery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with inbox_at(tmp_path) as inbox, inbox_at(tmp_path) as other:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        if together:
+            (error,) = inbox.begin_all([(CHANNEL, "k")])
+            assert isinstance(error, InboxError)
+        else:
+            with pytest.raises(InboxError, match="no thread"):
+                inbox.begin(CHANNEL, "k")
+        monkeypatch.undo()
+        other.begin(CHANNEL, "k").rollback()
+        store(inbox, "k", Memory(1, 1, applied=4))
+        assert "fairlead-inbox" in {thread.name for thread in threading.enumerate()}, "locks are renewed"
+
+
 def test_processes_share_one_inbox(tmp_path: Path) -> None:
     code = """
 import sys

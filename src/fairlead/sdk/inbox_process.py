@@ -149,7 +149,7 @@ class InboxProcess:
         return self.write(partial(inbox_file.read, channel=channel, key=key), durable=False)
 
     def take(self, place: Place) -> Memory:
-        """Take the lock of a key, here and between processes, then read. Raises InboxBusy."""
+        """Take the lock of a key, here and between processes, then read. Raises InboxBusy, or as `_keep`."""
         deadline = time.monotonic() + self._wait
         if not self._keys.acquire(place[:2], self._wait):
             raise InboxBusy(f"{place.key!r} is still being handled, for longer than {self._wait:g} s")
@@ -158,7 +158,7 @@ class InboxProcess:
         except BaseException:
             self._keys.release(place[:2])
             raise
-        self._keep([place.owner])
+        self._keep([place])
         return memory
 
     def _claim(self, place: Place, deadline: float) -> Memory:
@@ -175,7 +175,7 @@ class InboxProcess:
             pause = min(0.1, pause * 2)
 
     def take_all(self, places: Sequence[Place]) -> list[Memory | InboxBusy]:
-        """As `take` for each, without waiting for a key that is locked. Raises as `write`."""
+        """As `take` for each, without waiting for a key that is locked. Raises as `write` and `_keep`."""
         free = [place for place in places if place.key is None or self._keys.acquire(place[:2], 0)]
         try:
             read = self.write(partial(self._try, places=free), durable=False)
@@ -184,7 +184,7 @@ class InboxProcess:
             raise
         memories = {place: memory for place, memory in zip(free, read, strict=True) if memory is not None}
         self._give_back(place for place in free if place not in memories)
-        self._keep([place.owner for place in memories if place.key is not None])
+        self._keep([place for place in memories if place.key is not None])
         return [memories.get(place) or InboxBusy(f"{place.key!r} is being handled") for place in places]
 
     def _try(self, connection: Connection, places: Sequence[Place]) -> list[Memory | None]:
@@ -219,17 +219,24 @@ class InboxProcess:
 
     # -- renewal ---------------------------------------------------------------------------------------
 
-    def _keep(self, owners: Sequence[str]) -> None:
-        if not owners:
+    def _keep(self, places: Sequence[Place]) -> None:
+        """Have lock rows renewed. Raises InboxError: no thread can be started for it; the keys are free."""
+        if not places:
             return
-        with self._changed:
-            idle = not self._owners
-            self._owners.update(dict.fromkeys(owners, time.monotonic()))
-            if self._renewer is None:
-                self._renewer = threading.Thread(target=self._renew, name="fairlead-inbox", daemon=True)
-                self._renewer.start()
-            elif idle:
-                self._changed.notify()
+        try:
+            with self._changed:
+                idle = not self._owners
+                self._owners.update((place.owner, time.monotonic()) for place in places)
+                if self._renewer is None:
+                    renewer = threading.Thread(target=self._renew, name="fairlead-inbox", daemon=True)
+                    renewer.start()
+                    self._renewer = renewer
+                elif idle:
+                    self._changed.notify()
+        except RuntimeError as error:
+            for place in places:
+                self.let_go(place, released=False)
+            raise InboxError(f"{self.path}: no thread can be started that renews locks: {error}") from error
 
     def _renew(self) -> None:
         """Prolong the lock rows of handlers that run for longer than a third of the lease."""
