@@ -8,6 +8,7 @@ It follows no redirect, reads no proxy from the environment and decodes no compr
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 
@@ -27,6 +28,8 @@ from fairlead.drivers.tls import client_context, describe_tls_error
 from fairlead.errors import ConfigError, SendFailed
 
 __all__ = ["HttpAnswer", "HttpClient", "HttpLimits", "Route", "header_block", "route_to"]
+
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 class HttpClient:
@@ -157,7 +160,7 @@ class HttpClient:
             share = (deadline - loop.time()) / (len(addresses) - place)
             try:
                 async with asyncio.timeout(share):
-                    connection = await self._connect_to(endpoint, address, context)
+                    connection = await self._connect_with_room(endpoint, address, context)
             except OSError as error:  # ssl.SSLError and TimeoutError are some
                 failure = _why(error, endpoint, address)
             else:
@@ -165,6 +168,17 @@ class HttpClient:
                     self._resolver.prefer(endpoint, address)
                 return connection
         raise failure
+
+    async def _connect_with_room(
+        self, endpoint: Endpoint, address: str, context: ssl.SSLContext | None
+    ) -> HttpConnection:
+        """Connect; where no descriptor is free, in place of connections that nobody needs just now."""
+        while True:
+            try:
+                return await self._connect_to(endpoint, address, context)
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTORS or not await self._pool.make_room():
+                    raise
 
     async def _connect_to(
         self, endpoint: Endpoint, address: str, context: ssl.SSLContext | None

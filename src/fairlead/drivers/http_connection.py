@@ -96,6 +96,11 @@ class HttpConnection(asyncio.Protocol):
         self._size = self._status = self.received = 0
         self._complete = self._keep_alive = self._skip_body = False
 
+    @property
+    def deadline(self) -> float:
+        """Until when it waits, in loop time; of idle connections the earliest is that of the longest idle."""
+        return self._deadline
+
     # -- for the client ------------------------------------------------------------------------------------
 
     def begin(self, request: bytes, deadline: float, *, head: bool = False) -> asyncio.Future[Result]:

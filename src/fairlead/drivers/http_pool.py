@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 
 from fairlead.core.address import Endpoint
 from fairlead.drivers.http_connection import HttpConnection
 from fairlead.drivers.http_message import HttpLimits
+
+SHORT_SECONDS = 60.0
+_log = logging.getLogger(__name__)
 
 
 class ConnectionPool:
@@ -20,6 +24,8 @@ class ConnectionPool:
         self._idle: defaultdict[Endpoint, list[HttpConnection]] = defaultdict(list)
         self._open: set[HttpConnection] = set()
         self._emptied: asyncio.Future[None] | None = None
+        self._loss = asyncio.Event()
+        self._short_until = 0.0
         self.closed = False
 
     def __len__(self) -> int:
@@ -36,6 +42,28 @@ class ConnectionPool:
                 return connection
             connection.abort()  # the name has moved away from there
         return None
+
+    async def make_room(self) -> bool:
+        """No descriptor is free: close the connection that has been idle longest, and wait until it is.
+
+        For a minute none is kept when its answer is there: others, who connect to us, need some too.
+
+        Returns:
+            Whether there was one to close.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._short_until <= now:
+            _log.warning("file descriptors are short: connections are closed after use")
+        self._short_until = now + SHORT_SECONDS
+        idle = [one for stack in self._idle.values() for one in stack if not one.closed]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda one: one.deadline)
+        longest.abort()
+        while longest in self._open:
+            self._loss.clear()
+            await self._loss.wait()
+        return True
 
     async def close(self) -> None:
         """Close every connection, those that are still being made too, and wait until they are closed."""
@@ -56,13 +84,17 @@ class ConnectionPool:
 
     def idle(self, connection: HttpConnection) -> None:
         idle = self._idle[connection.endpoint]
-        if self.closed or len(idle) >= self._limits.max_idle_per_host:
+        if self.closed or self._is_short() or len(idle) >= self._limits.max_idle_per_host:
             connection.abort()
         else:
             idle.append(connection)
 
+    def _is_short(self) -> bool:
+        return self._short_until > 0 and asyncio.get_running_loop().time() < self._short_until
+
     def lost(self, connection: HttpConnection) -> None:
         self._open.discard(connection)
+        self._loss.set()
         idle = self._idle.get(connection.endpoint)
         if idle is not None:
             if connection in idle:
