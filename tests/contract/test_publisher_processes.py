@@ -291,3 +291,46 @@ sys.exit(os.waitstatus_to_exitcode(status))
 def test_a_child_of_a_fork_during_the_first_look_up_of_a_host_finds_hosts() -> None:
     code = [sys.executable, "-c", FORK_IN_LOOK_UP]
     assert subprocess.run(code, timeout=DEADLINE_SECONDS, check=False).returncode == 0
+
+
+SIGNALLED = """
+import signal, sqlite3, sys, threading
+from fairlead import Event, Publisher
+from fairlead.errors import OutboxError
+
+publisher, errors = Publisher("http://127.0.0.1:9", outbox=sys.argv[1]), []
+process, file = publisher._process(), sqlite3.connect(sys.argv[1], check_same_thread=False)
+file.execute("BEGIN IMMEDIATE")
+
+def handle(number, frame):
+    for call in (lambda: publisher.publish(Event("handler", "/s", "t")), publisher.status):
+        try:
+            call()
+        except OutboxError as error:
+            errors.append(str(error))
+
+def interrupt(thread):
+    while not process.outbox._file._lock.locked() or not process._led:
+        threading.Event().wait(0.01)
+    signal.pthread_kill(thread, signal.SIGUSR1)
+    file.rollback()
+
+signal.signal(signal.SIGUSR1, handle)
+interrupter = threading.Thread(target=interrupt, args=(threading.get_ident(),))
+interrupter.start()
+publisher.publish(Event("first", "/s", "t"))
+interrupter.join()
+assert "a signal handler cannot publish while its thread does" in errors[0], errors
+with process.outbox._file.held():
+    handle(None, None)
+assert all("a signal handler cannot" in error for error in errors[-2:]), errors
+publisher.publish(Event("second", "/s", "t"))
+publisher.close()
+"""
+
+
+def test_a_signal_handler_that_publishes_while_its_thread_does_is_refused(tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox.db"
+    code = [sys.executable, "-c", SIGNALLED, str(outbox)]
+    assert subprocess.run(code, timeout=DEADLINE_SECONDS, check=False).returncode == 0
+    assert waiting(outbox) == 2

@@ -69,7 +69,13 @@ class ForkedFile:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Have the connections for the block."""
+        """Have the connections for the block.
+
+        Raises:
+            StoreError: this thread has them, and a signal's handler, which has interrupted it, asks again.
+        """
+        if self._holder == threading.get_ident():
+            raise StoreError(f"{self.path}: a signal handler cannot use it while its thread does")
         with self._lock:
             self._holder = threading.get_ident()
             try:
@@ -91,7 +97,7 @@ class ForkedFile:
             raise StoreError(f"{self.path} {self._over}")
 
     def close(self) -> None:
-        """Close the connections, for good."""
+        """Close the connections, for good. Raises StoreError as `held`."""
         with self.held():
             self._over = self._over or "was closed"
             self._close()

@@ -98,19 +98,19 @@ class Outbox:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with self._file.held():
-            try:
+        try:
+            with self._file.held():
                 yield self._file.connection()
-            except StoreError as error:
-                raise OutboxError(str(error)) from error
-            except OSError as error:
-                raise OutboxError(
-                    f"{self.path}: {error.strerror}; see that the file is there, and start this process anew"
-                ) from error
-            except SqliteError as error:
-                if is_full(error):
-                    raise OutboxFull(f"the disk of {self.path} is full; free some room there") from error
-                raise OutboxError(f"{self.path}: {error}") from error
+        except StoreError as error:
+            raise OutboxError(str(error)) from error
+        except OSError as error:
+            raise OutboxError(
+                f"{self.path}: {error.strerror}; see that the file is there, and start this process anew"
+            ) from error
+        except SqliteError as error:
+            if is_full(error):
+                raise OutboxFull(f"the disk of {self.path} is full; free some room there") from error
+            raise OutboxError(f"{self.path}: {error}") from error
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -284,4 +284,7 @@ class Outbox:
 
     def close(self) -> None:
         """Close the file; idempotent."""
-        self._file.close()
+        try:
+            self._file.close()
+        except StoreError as error:
+            raise OutboxError(str(error)) from error

@@ -6,8 +6,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,6 +61,7 @@ class PublisherProcess:
         self._queue: deque[Pending] = deque()
         self._led = False
         self._guard = threading.Lock()  # of the two above; nothing waits while it is held
+        self._inside: set[int] = set()  # the threads that are storing, or wait for it
         self._committer = _committer()
         self._closed = False
         self._awaited: dict[int, Pending] = {}
@@ -71,10 +73,29 @@ class PublisherProcess:
     # -- storing ---------------------------------------------------------------------------------------
 
     def commit(self, pending: Pending) -> None:
-        """Store a call's event, and whatever else is queued; `pending.stored` is done when it returns."""
-        if outside_greenlets():
-            self._store([pending])  # alone, for it must not wait for greenlets
-            return
+        """Store a call's event, and whatever else is queued; `pending.stored` is done when it returns.
+
+        Raises:
+            OutboxError: a signal's handler has interrupted its thread here, and would wait for itself.
+        """
+        with self._entered():
+            if outside_greenlets():
+                self._store([pending])  # alone, for it must not wait for greenlets
+            else:
+                self._take_turn(pending)
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        me = threading.get_ident()
+        if me in self._inside:
+            raise OutboxError(f"{self.outbox.path}: a signal handler cannot publish while its thread does")
+        try:
+            self._inside.add(me)
+            yield
+        finally:
+            self._inside.discard(me)
+
+    def _take_turn(self, pending: Pending) -> None:
         pending.waits = True
         if not self._leads(pending):
             try:
