@@ -510,12 +510,14 @@ def test_wrong_requests_leave_no_warning_in_the_log(caplog: pytest.LogCaptureFix
     assert not caplog.records
 
 
+@pytest.mark.parametrize("step", ["start", "feed"])
 @pytest.mark.parametrize(
     ("error", "expected"), [(MemoryError(), ("overloaded", 503)), (KeyError("x"), ("internal", 500))]
 )
 def test_what_fails_here_while_a_request_is_read_is_not_the_sender_s_fault(
     error: Exception,
     expected: tuple[str, int],
+    step: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -524,7 +526,7 @@ def test_what_fails_here_while_a_request_is_read_is_not_the_sender_s_fault(
 
     async def scene() -> None:
         async with serving(Echo()) as server, connected(server) as client:
-            monkeypatch.setattr(Exchange, "feed", failing)
+            monkeypatch.setattr(Exchange, step, failing)
             await client.say(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx")
             kind, _, document = await client.hear_problem()
             assert (kind, document["status"]) == expected

@@ -49,7 +49,7 @@ class Protocol(HttpToolsProtocol):
         self._idle_since = None
         before = self.cycle
         version = self.parser.get_http_version()
-        cycle = self.cycle = Exchange(
+        cycle = Exchange(
             self._scope(version),
             self.transport,
             self.flow,
@@ -65,6 +65,7 @@ class Protocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
+        self.cycle = cycle  # not before it is sure to be answered: refusals wait for its answer
 
     def _scope(self, version: str) -> dict[str, Any]:
         parts = httptools.parse_url(self.url)
