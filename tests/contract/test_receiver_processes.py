@@ -212,6 +212,46 @@ inbox.close()
 """
 
 
+WAITING = """
+inbox = SqliteInbox(path)
+begin("before", inbox).commit()
+process = inbox._process()
+enter = process.enter
+
+def fork_and_enter():
+    if os.fork() == 0:
+        os._exit(0)
+    enter()
+
+process.enter = fork_and_enter
+begin("during", inbox).commit()
+inbox.close()
+"""
+
+
+BUSY = """
+inbox, stop = SqliteInbox(path, lock_wait_seconds=60.0), threading.Event()
+begin("before", inbox).commit()
+
+def write(key):
+    while not stop.is_set():
+        begin(key, inbox).commit()
+
+writers = [threading.Thread(target=write, args=(key,)) for key in ("k1", "k2")]
+for writer in writers:
+    writer.start()
+for n in range(5):
+    if (child := os.fork()) == 0:
+        begin(f"child-{n}", inbox).commit()
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+stop.set()
+for writer in writers:
+    writer.join()
+inbox.close()
+"""
+
+
 def run_forking(code: str, inbox: Path, mode: str) -> list[str]:
     """The lines that it printed, its children's too."""
     command = [sys.executable, "-c", FORKS + code, str(inbox), mode]
@@ -239,3 +279,13 @@ def test_a_child_of_a_fork_during_a_transaction_refuses_and_its_parent_goes_on(
     assert [key for key, _ in effects(inbox)] == ["before", "during", "after"]
     with closing(sqlite3.connect(inbox)) as file:
         assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_handler_that_waits_for_the_file_while_its_process_forks_writes_then(tmp_path: Path) -> None:
+    run_forking(WAITING, inbox := tmp_path / "inbox.db", "")
+    assert [key for key, _ in effects(inbox)] == ["before", "during"]
+
+
+def test_a_fork_takes_its_turn_among_handlers_that_write_without_a_pause(tmp_path: Path) -> None:
+    assert run_forking(BUSY, inbox := tmp_path / "inbox.db", "") == ["0"] * 5
+    assert {f"child-{n}" for n in range(5)} < {key for key, _ in effects(inbox)}

@@ -50,6 +50,7 @@ class ForkedFile:
     ) -> None:
         self.path, self._lock, self._make = path, lock, open
         self.fork_wait_seconds = fork_wait_seconds
+        self._gate = threading.Lock()  # a fork that waits is next: locks are not fair
         self._holder: int | None = None
         self._open: dict[Synchronous, sqlite3.Connection] = {}
         self._over: str | None = None
@@ -57,6 +58,9 @@ class ForkedFile:
 
     def acquire(self, timeout_seconds: float = -1) -> bool:
         """Have the connections, until `release` in whichever thread; False if they were not free in time."""
+        if not self._gate.acquire(timeout=timeout_seconds):
+            return False
+        self._gate.release()
         if not self._lock.acquire(timeout=timeout_seconds):
             return False
         self._holder = threading.get_ident()
@@ -108,8 +112,13 @@ class ForkedFile:
 
     def take_to_fork(self) -> bool:
         """Hold and close them, if they can be had."""
-        if self._holder == threading.get_ident() or not self.acquire(self.fork_wait_seconds):
+        if self._holder == threading.get_ident() or not self._gate.acquire(timeout=self.fork_wait_seconds):
             return False
+        try:
+            if not self._lock.acquire(timeout=self.fork_wait_seconds):
+                return False
+        finally:
+            self._gate.release()
         self._close()
         return True
 

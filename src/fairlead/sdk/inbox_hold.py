@@ -35,12 +35,12 @@ class FileHold:
     def enter(self) -> Connection:
         """Let a handler write; the file is not free for others until `commit`. Raises InboxBusy."""
         self._turn.acquire()
-        connection = self._process.connection
         try:
             if not self._open:
                 self._process.enter()
                 self._open = True
                 self.number += 1
+            connection = self._process.connection  # a fork meanwhile has closed the one before
             connection.execute("SAVEPOINT fairlead_delivery")
         except BaseException:
             self._close_if_empty()
