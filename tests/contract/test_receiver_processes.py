@@ -11,10 +11,12 @@ import sys
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fairlead.core.answer import parse_answer
+from fairlead.drivers.sqlite_fork import ForkedFile
 from fairlead.errors import InvalidRequest
 from fairlead.testing.receiver_kit import SignedRequest
 from tests.contract.receiving import SECRET, event, kit
@@ -229,29 +231,6 @@ inbox.close()
 """
 
 
-BUSY = """
-inbox, stop = SqliteInbox(path, lock_wait_seconds=60.0), threading.Event()
-begin("before", inbox).commit()
-
-def write(key):
-    while not stop.is_set():
-        begin(key, inbox).commit()
-
-writers = [threading.Thread(target=write, args=(key,)) for key in ("k1", "k2")]
-for writer in writers:
-    writer.start()
-for n in range(5):
-    if (child := os.fork()) == 0:
-        begin(f"child-{n}", inbox).commit()
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-stop.set()
-for writer in writers:
-    writer.join()
-inbox.close()
-"""
-
-
 def run_forking(code: str, inbox: Path, mode: str) -> list[str]:
     """The lines that it printed, its children's too."""
     command = [sys.executable, "-c", FORKS + code, str(inbox), mode]
@@ -286,6 +265,26 @@ def test_a_handler_that_waits_for_the_file_while_its_process_forks_writes_then(t
     assert [key for key, _ in effects(inbox)] == ["before", "during"]
 
 
-def test_a_fork_takes_its_turn_among_handlers_that_write_without_a_pause(tmp_path: Path) -> None:
-    assert run_forking(BUSY, inbox := tmp_path / "inbox.db", "") == ["0"] * 5
-    assert {f"child-{n}" for n in range(5)} < {key for key, _ in effects(inbox)}
+class SlowToFork:
+    """A lock that is free, and that a fork is about to take."""
+
+    def __init__(self) -> None:
+        self.waits, self.go_on = threading.Event(), threading.Event()
+
+    def acquire(self, timeout: float = -1) -> bool:
+        if threading.current_thread().name == "forking":
+            self.waits.set()
+            self.go_on.wait(DEADLINE_SECONDS)
+        return True
+
+
+def test_whoever_comes_while_a_fork_waits_for_the_file_comes_after_it(tmp_path: Path) -> None:
+    lock: Any = SlowToFork()
+    file = ForkedFile(str(tmp_path / "inbox.db"), lock, lambda _: sqlite3.connect(":memory:"))
+    forking = threading.Thread(target=file.take_to_fork, name="forking")
+    forking.start()
+    assert lock.waits.wait(DEADLINE_SECONDS)
+    assert not file.acquire(0)
+    lock.go_on.set()
+    forking.join(DEADLINE_SECONDS)
+    assert file.acquire(0)
