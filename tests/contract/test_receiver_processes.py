@@ -288,3 +288,35 @@ def test_whoever_comes_while_a_fork_waits_for_the_file_comes_after_it(tmp_path: 
     lock.go_on.set()
     forking.join(DEADLINE_SECONDS)
     assert file.acquire(0)
+
+
+FORK_AT_FIRST_USE = """
+import os, sys, threading
+from fairlead.drivers.sqlite_fork import ForkedFile
+from fairlead.sdk.sqlite_inbox import SqliteInbox
+
+held, made, forker = ForkedFile.held, threading.Event(), threading.get_ident()
+
+def held_when_the_fork_waits_for_locks(self):
+    made.set()
+    while "lock" not in sys._current_frames()[forker].f_locals:
+        pass
+    return held(self)
+
+ForkedFile.held = held_when_the_fork_waits_for_locks
+inbox = SqliteInbox(sys.argv[1])
+opening = threading.Thread(target=inbox.open)
+opening.start()
+made.wait()
+if (child := os.fork()) == 0:
+    os._exit(0)
+opening.join()
+assert os.waitpid(child, 0)[1] == 0
+ForkedFile.held = held
+inbox.close()
+"""
+
+
+def test_a_fork_at_the_first_use_of_an_inbox_and_that_use_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    code = [sys.executable, "-c", FORK_AT_FIRST_USE, str(tmp_path / "inbox.db")]
+    assert subprocess.run(code, timeout=DEADLINE_SECONDS, check=False).returncode == 0

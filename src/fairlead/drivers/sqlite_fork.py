@@ -54,7 +54,6 @@ class ForkedFile:
         self._holder: int | None = None
         self._open: dict[Synchronous, sqlite3.Connection] = {}
         self._over: str | None = None
-        _files.add(self)
 
     def acquire(self, timeout_seconds: float = -1) -> bool:
         """Have the connections, until `release` in whichever thread; False if they were not free in time."""
@@ -92,6 +91,7 @@ class ForkedFile:
         found = self._open.get(synchronous)
         if found is None:
             self.check()
+            _files.add(self)  # not before: a fork that had it would wait for whoever is about to open it
             found = self._open[synchronous] = self._make(synchronous)
         return found
 
