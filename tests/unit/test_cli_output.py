@@ -4,16 +4,39 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from fairlead.cli import output
 from fairlead.cli.api import RefusedError
-from fairlead.cli.listening import Listener
+from fairlead.cli.listening import MOST_LETTERS, MOST_REASONS, Listener, Server
 from fairlead.cli.send_command import _point_at_lines
 from fairlead.cli.status_command import outcome
 
 SECRET = "whsec_" + "A" * 32
+STRUCTURED = {"content-type": "application/cloudevents+json"}
+
+
+@contextmanager
+def served() -> Iterator[tuple[str, int]]:
+    """Where a listener can be reached; at the end every request has been dealt with."""
+    listener = Listener(lambda *_: None)
+    server = Server(listener, "127.0.0.1", 0)
+    server.daemon_threads = False  # so that closing waits for them
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield ("127.0.0.1", server.server_address[1])
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        listener.close()
 
 
 def test_no_line_of_a_table_ends_in_spaces(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,13 +77,66 @@ def test_an_outcome_reads_the_same_everywhere() -> None:
 
 @pytest.mark.parametrize("library", [False, True])
 def test_a_listener_says_once_why_it_refuses(library: bool) -> None:
-    reasons: list[str] = []
-    listener = Listener(lambda *_: None, [SECRET], library=library, refuse=reasons.append)
+    told: list[str] = []
+    listener = Listener(lambda *_: None, [SECRET], library=library, tell=told.append)
     try:
         for _ in range(2):
             assert listener.answer("POST", {}, b"{}")[0] == 401
     finally:
         listener.close()
     assert listener.refused == 2
-    (reason,) = reasons
-    assert "webhook-id" in reason
+    (line,) = told
+    assert line.startswith("refused: ")
+    assert "webhook-id" in line
+
+
+def test_a_listener_counts_what_is_refused_for_ever_new_reasons() -> None:
+    told: list[str] = []
+    listener = Listener(lambda *_: None, tell=told.append)
+    try:
+        for number in range(3 * MOST_REASONS):
+            assert listener.answer("POST", STRUCTURED, b"[" * number + b"," * MOST_LETTERS)[0] == 400
+    finally:
+        listener.close()
+    assert listener.refused == 3 * MOST_REASONS
+    assert len(set(told)) == len(told) == MOST_REASONS
+    assert told[-1].endswith("; what is refused for other reasons is only counted")
+
+
+@pytest.mark.parametrize("body", [b"3", b"[[1]]", b'{"flpos":"x"}', b'{"flprev":1e999}', b"[" * 100_000])
+def test_a_listener_refuses_what_is_no_event(body: bytes) -> None:
+    told: list[str] = []
+    listener = Listener(lambda *_: None, tell=told.append)
+    try:
+        assert listener.answer("POST", STRUCTURED, body)[0] == 400
+    finally:
+        listener.close()
+    assert len(told) == listener.refused == 1
+
+
+@pytest.mark.parametrize("library", [False, True])
+def test_a_listener_says_what_it_fails_on_request(library: bool) -> None:
+    told: list[str] = []
+    listener = Listener(lambda *_: None, [SECRET], fail=1, library=library, tell=told.append)
+    try:
+        for id in ("demo_1_5_41", "demo_1_5_42", "demo_1_5_41"):
+            assert listener.answer("POST", {"webhook-id": id}, b"{}")[0] == 503
+    finally:
+        listener.close()
+    assert told == [f"failed on request: demo_1_5_4{last}" for last in "121"]
+
+
+@pytest.mark.parametrize("length", ["²", "9" * 5000, "-1"])
+def test_a_listener_answers_a_length_that_is_none(length: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with served() as address, socket.create_connection(address) as peer:
+        peer.sendall(f"POST / HTTP/1.1\r\ncontent-length: {length}\r\n\r\n".encode("latin-1"))
+        assert peer.recv(1000).startswith(b"HTTP/1.1 413 ")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_listener_is_silent_where_a_peer_is_gone(capfd: pytest.CaptureFixture[str]) -> None:
+    with served() as address, socket.create_connection(address) as peer:
+        peer.sendall(b"POST / HTTP/1.1\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n")
+        assert peer.recv(1000).startswith(b"HTTP/1.1 100 ")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
+    assert capfd.readouterr().err == ""

@@ -87,7 +87,7 @@ def command(
     stop = threading.Event()
     try:
         show = _shown(caller.as_json, count, stop)
-        listener = Listener(show, secrets, fail, library, inbox, answer_secret, _refuse)
+        listener = Listener(show, secrets, fail, library, inbox, answer_secret, output.note)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--secret") from None
     server = _server_at(port, listener)
@@ -201,10 +201,6 @@ def _shown(
                 stop.set()
 
     return show
-
-
-def _refuse(reason: str) -> None:
-    output.note(f"refused: {reason}")
 
 
 def _summed_up(listener: Listener, subscribed: str | None) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import sys
 import tempfile
 import threading
 import time
@@ -22,8 +24,12 @@ from fairlead.sdk.receiver import Receiver
 from fairlead.sdk.sqlite_inbox import SqliteInbox
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
+MOST_REASONS = 20
+MOST_LETTERS = 300
 _REFUSALS = (400, 401, 413, 415)
 """What the library answers to a delivery that it cannot take for one."""
+_PLACE = ("flgeneration", "flpos", "flprev")
+_NUMBER = re.compile(r"[0-9]{1,19}")
 
 Show = Callable[[dict[str, Any], Verdict], None]
 
@@ -38,7 +44,8 @@ class Listener:
         fail: the share of deliveries to answer with 503, to see them come again.
         library: answer as the receiver library does, with an inbox in `inbox` (None: a temporary file).
         answer_secret: signs answers on a bus where `secrets` cannot.
-        refuse: called with the reason of a refusal, once for each reason.
+        tell: called with a line for each delivery that fails on request, and with one for each reason of a
+            refusal, of `MOST_REASONS` at most: whoever refuses something sends what it likes.
 
     Raises:
         ValueError: a secret is none, or with `library` not one of a receiver; the message never holds it.
@@ -51,7 +58,7 @@ class Listener:
     library: bool = False
     inbox: str | None = None
     answer_secret: str | None = None
-    refuse: Callable[[str], None] = lambda _reason: None
+    tell: Callable[[str], None] = lambda _line: None
     order: OrderCheck = field(default_factory=OrderCheck)
     taken: int = 0
     failed: int = 0
@@ -82,7 +89,7 @@ class Listener:
     ) -> tuple[int, dict[str, str], bytes]:
         """Answer one request: status, headers, body."""
         if method != "OPTIONS" and random.random() < self.fail:
-            self.failed += 1
+            self._failed(headers)
             return 503, {}, b""
         if self._receiver is not None:
             reply = self._receiver.handle(method, headers, body)
@@ -130,13 +137,21 @@ class Listener:
             self._receiver.close()
         self._folder.cleanup()
 
+    def _failed(self, headers: Mapping[str, str]) -> None:
+        with self._lock:
+            self.failed += 1
+        self.tell(f"failed on request: {headers.get('webhook-id', 'what has no webhook-id')[:MOST_LETTERS]}")
+
     def _refused(self, reason: str) -> None:
+        reason = reason[:MOST_LETTERS]
         with self._lock:
             self.refused += 1
-            if reason in self._reasons:
+            if reason in self._reasons or len(self._reasons) == MOST_REASONS:
                 return
             self._reasons.add(reason)
-        self.refuse(reason)
+            last = len(self._reasons) == MOST_REASONS
+        rest = "; what is refused for other reasons is only counted" if last else ""
+        self.tell(f"refused: {reason}{rest}")
 
     def _handle(self, event: Event, _transaction: object) -> None:
         whole = dict(event.attributes)
@@ -168,17 +183,29 @@ def key_of(event: Mapping[str, Any]) -> str:
 
 
 def _events(headers: Mapping[str, str], body: bytes) -> list[dict[str, Any]]:
-    """The events of a delivery in any mode; a bare one becomes its data alone."""
+    """The events of a delivery in any mode; a bare one becomes its data alone. Raises ValueError."""
     media_type = headers.get("content-type", "").partition(";")[0].strip()
     if media_type in ("application/cloudevents+json", "application/cloudevents-batch+json"):
-        document = json.loads(body)
-        return document if isinstance(document, list) else [document]
-    event: dict[str, Any] = {
-        name.removeprefix("ce-"): value for name, value in headers.items() if name.startswith("ce-")
-    }
-    if body:
-        event["data"] = json.loads(body) if media_type.endswith("json") else body.decode(errors="replace")
-    return [event]
+        document = _json(body)
+        events = document if isinstance(document, list) else [document]
+    else:
+        events = [{name.removeprefix("ce-"): value for name, value in headers.items() if name[:3] == "ce-"}]
+        if body:
+            events[0]["data"] = _json(body) if media_type.endswith("json") else body.decode(errors="replace")
+    for event in events:
+        if not isinstance(event, dict):
+            raise ValueError("an event is a JSON object")
+        for name in _PLACE:
+            if not _NUMBER.fullmatch(str(event.get(name, 0))):
+                raise ValueError(f"{name} is not a number")
+    return events
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
 
 
 class Server(ThreadingHTTPServer):
@@ -190,6 +217,11 @@ class Server(ThreadingHTTPServer):
     def __init__(self, listener: Listener, host: str, port: int) -> None:
         self.listener = listener
         super().__init__((host, port), _Request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who sent it is gone before its answer: nothing to say of that; of a defect the trace."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
@@ -204,7 +236,7 @@ class _Request(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         length = self.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > MOST_BODY_BYTES:
+        if not _NUMBER.fullmatch(length) or int(length) > MOST_BODY_BYTES:
             self.close_connection = True
             self._reply(413, {}, b"")
             return
