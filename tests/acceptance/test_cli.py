@@ -317,6 +317,9 @@ def test_a_subscription_s_life(relay: RelayProcess) -> None:
     ]
     assert "active" in relay.run("subscriptions", "resume", "life").out
     assert relay.document("subscriptions", "secret", "life")["secret"].startswith("whsec_")
+    assert "the one before signs too until 2" in relay.run("subscriptions", "secret", "life").out
+    assert relay.run("subscriptions", "set", "life", "--config", '{"secret_overlap":"0s"}').code == 0
+    assert relay.run("subscriptions", "secret", "life").out.endswith("\nno earlier one signs any more\n")
     assert "life" in relay.run("status").out
     assert {one["id"] for one in relay.document("status")["items"]} >= {"life"}
     assert relay.run("subscriptions", "remove", "life").out == "removed life\n"

@@ -251,7 +251,7 @@ def test_after_a_rotation_both_secrets_sign_until_the_overlap_ends() -> None:
         rotation = await scene.subscribing.rotate_secret(ANYONE, "console")
         after = (await scene.subscribing.get(ANYONE, "console")).secrets
         assert after.in_force(NOW) == (rotation.secret, before)
-        assert rotation.previous_until == NOW + DAY
+        assert (rotation.previous_until, rotation.silenced) == (NOW + DAY, None)
         assert after.in_force(NOW + DAY) == (rotation.secret,)
 
     play(scenario)
@@ -291,11 +291,15 @@ def test_each_predecessor_signs_until_its_own_time() -> None:
 def test_of_more_secrets_than_receivers_take_the_oldest_signs_no_more() -> None:
     async def scenario(scene: Scene) -> None:
         made = [(await scene.subscribed()).secrets.current]
+        silenced = []
         for _ in range(MOST_PREDECESSORS + 1):
             scene.clock.at += 1
-            made.append((await scene.subscribing.rotate_secret(ANYONE, "console")).secret)
+            rotation = await scene.subscribing.rotate_secret(ANYONE, "console")
+            made.append(rotation.secret)
+            silenced.append(rotation.silenced)
         after = (await _get(scene)).secrets
         assert after.in_force(scene.clock.at) == tuple(reversed(made[1:]))
+        assert silenced == [None] * MOST_PREDECESSORS + ["oldest"]
 
     play(scenario)
 
@@ -308,7 +312,7 @@ def test_without_an_overlap_no_earlier_secret_is_worth_anything() -> None:
         await scene.subscribed(options=options)
         fresh = await scene.subscribing.rotate_secret(ANYONE, "console")
         assert (await _get(scene)).secrets.in_force(scene.clock.at) == (fresh.secret,)
-        assert fresh.previous_until == scene.clock.at
+        assert (fresh.previous_until, fresh.silenced) == (scene.clock.at, "earlier")
 
     play(scenario)
 

@@ -218,12 +218,18 @@ def resume(caller: Caller, name: str) -> None:
 @click.option("--secret", help="this one (default: the relay makes one)")
 @calls_api
 def secret(caller: Caller, name: str, secret: str | None) -> None:
-    """Give subscription NAME a new signing secret; for a while both sign."""
+    """Give subscription NAME a new signing secret; for `config.secret_overlap` both sign."""
     reply = caller.api.call("POST", path_of("subscriptions", name, "secret"), {"secret": secret})
 
     def rotated(answer: dict[str, Any]) -> None:
         output.say(f"secret: {answer['secret']}")
+        silenced = answer.get("signs_no_more")
+        if silenced == "earlier":
+            output.say("no earlier one signs any more")
+            return
         output.say(f"the one before signs too until {output.when(answer['previous_until'])}")
+        if silenced == "oldest":
+            output.say("the oldest that signed until now does so no more: there are too many")
 
     caller.show(reply, rotated)
 

@@ -115,7 +115,7 @@ class SubscriptionsApi:
         return await self._one(await self._subscribing.resume(request.principal, request.params["id"]))
 
     async def rotate_secret(self, request: Request) -> Response:
-        """A new secret; the one before it signs too until `previous_until`."""
+        """A new secret; the one before it signs too until `previous_until`, or `signs_no_more`."""
         request.query()
         body = await request.members(("secret",), optional=True)
         secret = body.text("secret")
@@ -124,6 +124,8 @@ class SubscriptionsApi:
         shown = {"secret": rotation.secret, "previous_until": format_time(rotation.previous_until)}
         if rotation.answer_secret is not None:
             shown["answer_secret"] = rotation.answer_secret
+        if rotation.silenced is not None:
+            shown["signs_no_more"] = rotation.silenced
         return json_response(shown)
 
     def _parse(

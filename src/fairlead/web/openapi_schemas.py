@@ -120,7 +120,13 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "SubscriptionRequest": closed("sink protocol", id=ANY_TEXT, status=OBJECT, **SUBSCRIPTION_MEMBERS),
     "Subscription": shown("id sink protocol config status", id=ID, status=STATUS, **SUBSCRIPTION_MEMBERS),
-    "Secret": shown("secret previous_until", secret=TEXT, previous_until=TIME, answer_secret=TEXT),
+    "Secret": shown(
+        "secret previous_until",
+        secret=TEXT,
+        previous_until=TIME,
+        answer_secret=TEXT,
+        signs_no_more=words("earlier", "oldest"),
+    ),
     "Replay": {
         **closed(
             "",

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 from fairlead.core.signature import new_secret, new_signing_key
 from fairlead.core.subscription import DeliveryOptions, Predecessor, Secrets, Signature
 from fairlead.core.subscription_config import secret_fault
 from fairlead.errors import Fault, InvalidRequest
 
+Silenced = Literal["earlier", "oldest"]
 SECRET_BYTES = 32
 MOST_PREDECESSORS = 16
 
@@ -49,6 +51,14 @@ def succeed(
     before = Predecessor(secrets.current, now + overlap_seconds)
     earlier = [one for one in secrets.predecessors if now < one.until and one.secret != successor]
     return Secrets(successor, (before, *earlier[: MOST_PREDECESSORS - 1]), answer)
+
+
+def silenced(before: Secrets, after: Secrets, now: float) -> Silenced | None:
+    """Which secrets a rotation at `now` lets sign no more: every earlier one, or only the oldest, or none."""
+    signing = after.in_force(now)
+    if signing == (after.current,):
+        return "earlier"
+    return None if set(before.in_force(now)) <= set(signing) else "oldest"
 
 
 def signed_as(options: DeliveryOptions, secret: str) -> DeliveryOptions:

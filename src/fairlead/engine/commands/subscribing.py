@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fairlead.core.policy import Principal
 from fairlead.core.subscription import Secrets, State, Subscription
 from fairlead.engine.commands.grants import require_coverage
-from fairlead.engine.commands.secrets import check_secret, complete, signed_as, succeed
+from fairlead.engine.commands.secrets import Silenced, check_secret, complete, signed_as, silenced, succeed
 from fairlead.engine.commands.target_checks import TargetChecks
 from fairlead.engine.pages import Page, from_cursor, to_cursor
 from fairlead.engine.permissions import may_see, require, require_sight
@@ -44,11 +44,15 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """A new secret; the one before it signs too until `previous_until` (Unix seconds)."""
+    """A new secret; the one before it signs too until `previous_until` (Unix seconds).
+
+    `silenced`: the earlier secrets that sign no more.
+    """
 
     secret: str
     previous_until: float
     answer_secret: str | None = None
+    silenced: Silenced | None = None
 
 
 class Subscribing:
@@ -106,7 +110,6 @@ class Subscribing:
             SubscriptionExists: taken, and not to be replaced. RevisionMismatch: not `if_match`, or somebody
             changed it meanwhile. InvalidSubscription: `receiver` or `settles` differs (needs a replay).
             ForbiddenSink, HandshakeRefused: a target may not be called, or did not consent.
-            WrongState: another secret, and too many earlier ones still sign; see `secrets.succeed`.
         """
         require(principal, "subscribe", subscription=subscription.id)
         require_coverage(principal, subscription)
@@ -175,17 +178,17 @@ class Subscribing:
         given = Secrets(secret or "", answer=before.answer)
         fresh, shown = complete(given, subscription.options.signature, self._random_bytes)
         overlap = subscription.options.secret_overlap_seconds
-        secrets = succeed(
-            before, fresh.current, now=self._clock.now(), overlap_seconds=overlap, answer=fresh.answer
-        )
+        now = self._clock.now()
+        secrets = succeed(before, fresh.current, now=now, overlap_seconds=overlap, answer=fresh.answer)
         stored = await self._store.subscriptions.replace(
             replace(subscription, secrets=secrets, options=signed_as(subscription.options, secrets.current)),
             subscription.revision,
         )
         await self._dispatcher.adopt(stored)
         _log.info("secret rotated", extra={"subscription": id, "by": principal.name})
-        until = secrets.predecessors[0].until if secrets.predecessors else self._clock.now()
-        return Rotation(secrets.current, until, secrets.answer if "answer_secret" in shown else None)
+        until = secrets.predecessors[0].until if secrets.predecessors else now
+        answer = secrets.answer if "answer_secret" in shown else None
+        return Rotation(secrets.current, until, answer, silenced(before, secrets, now))
 
     # -- how -------------------------------------------------------------------------------------------
 
