@@ -59,6 +59,27 @@ def test_every_command_is_documented_and_says_what_it_does() -> None:
             assert isinstance(parameter, click.Argument) or parameter.help, f"{path} {parameter.name}"
 
 
+def test_every_json_document_that_no_call_answers_is_described_by_its_members() -> None:
+    context = click.Context(program, info_name="fairlead")
+    for command, context_ in writer().commands(program, context):
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and "--json" in parameter.opts:
+                said = parameter.help or ""
+                assert said.startswith("print ") or re.fullmatch(r"one JSON document: \{.+\}", said), (
+                    context_.command_path
+                )
+
+
+def test_only_who_looks_at_where_to_serve_is_asked() -> None:
+    context = click.Context(program, info_name="fairlead")
+    asked = {
+        context_.command_path
+        for command, context_ in writer().commands(program, context)
+        if any("--listen" in parameter.opts for parameter in command.params)
+    }
+    assert asked == {"fairlead serve", "fairlead config show", "fairlead config check"}
+
+
 def test_every_problem_type_is_documented_with_its_status() -> None:
     text = (REFERENCE / "problems.md").read_text()
     for kind in all_problems():

@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import click
@@ -35,12 +35,15 @@ class Figures:
     in_order: bool
 
 
+MEMBERS = ", ".join(f'"{figure.name}":…' for figure in fields(Figures))
+
+
 @click.command("bench")
 @click.option("--seconds", type=click.FloatRange(0.2, 600), default=5.0, show_default=True, help="how long")
 @click.option(
     "--folder", type=click.Path(exists=True, file_okay=False), help="measure the disk of this folder"
 )
-@click.option("--json", "as_json", is_flag=True, help="one JSON document with the figures")
+@click.option("--json", "as_json", is_flag=True, help=f"one JSON document: {{{MEMBERS}}}")
 def command(seconds: float, folder: str | None, as_json: bool) -> int:
     """Publish and deliver in this process, every event fsynced, on a store that is thrown away.
 

@@ -19,7 +19,12 @@ def command() -> None:
 
 
 @command.command("show", short_help="Show the effective configuration, with what each key means.")
-@click.option("--json", "as_json", is_flag=True, help="one JSON document: file, settings, warnings")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help='one JSON document: {"file":…, "settings":[…], "sources":[…], "warnings":[…]}',
+)
 @reads_config
 def show(loaded: Loaded, as_json: bool) -> None:
     """Show the effective configuration with what each key means and where it came from; secrets masked."""

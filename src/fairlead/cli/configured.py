@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every subcommand that reads the configuration takes: `--config`, `--store`, `--listen`."""
+"""What every subcommand that reads the configuration takes: `--config`, `--store`, mostly `--listen`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ import click
 
 from fairlead.config import Loaded, load
 
-
-def reads_config(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A command that gets the `Loaded` configuration first."""
-
-    @click.option(
+_OPTIONS = (
+    click.option(
         "--config", "file", metavar="FILE", help="the configuration (FAIRLEAD_CONFIG; fairlead.toml)"
-    )
-    @click.option("--store", metavar="URL", help="the store (FAIRLEAD_STORE; sqlite:///fairlead.db)")
-    @click.option("--listen", metavar="HOST:PORT", help="where to serve (FAIRLEAD_LISTEN; 127.0.0.1:3247)")
+    ),
+    click.option("--store", metavar="URL", help="the store (FAIRLEAD_STORE; sqlite:///fairlead.db)"),
+    click.option("--listen", metavar="HOST:PORT", help="where to serve (FAIRLEAD_LISTEN; 127.0.0.1:3247)"),
+)
+
+
+def reads_config(function: Callable[..., Any], *, listens: bool = True) -> Callable[..., Any]:
+    """A command that gets the `Loaded` configuration first; where it serves is asked if it `listens`."""
+
     @functools.wraps(function)
-    def command(*args: Any, file: str | None, store: str | None, listen: str | None, **kwargs: Any) -> Any:
+    def command(
+        *args: Any, file: str | None, store: str | None, listen: str | None = None, **kwargs: Any
+    ) -> Any:
         return function(read_config(file, store=store, listen=listen), *args, **kwargs)
 
+    for option in reversed(_OPTIONS if listens else _OPTIONS[:2]):
+        command = option(command)
     return command
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import click
@@ -22,7 +23,7 @@ def command() -> None:
 
 @command.command("check", short_help="Read the whole store and report every damage.")
 @click.option("--json", "as_json", is_flag=True, help='one JSON document: {"store":…,"ok":…,"damage":[…]}')
-@reads_config
+@partial(reads_config, listens=False)
 def check(loaded: Loaded, as_json: bool) -> int:
     """Read the whole store and report every damage; changes nothing, the relay may be running."""
     tools = wiring.store_tools(loaded.config)
@@ -45,7 +46,7 @@ def check(loaded: Loaded, as_json: bool) -> int:
 @click.option(
     "--json", "as_json", is_flag=True, help='one JSON document: {"store":…,"before_bytes":…,"after_bytes":…}'
 )
-@reads_config
+@partial(reads_config, listens=False)
 def compact(loaded: Loaded, as_json: bool) -> None:
     """Give the room of deleted events back to the disk; the relay must be stopped."""
     tools = wiring.store_tools(loaded.config)
@@ -60,7 +61,7 @@ def compact(loaded: Loaded, as_json: bool) -> None:
 @command.command("restored", short_help="Run this after a backup was put back, before `serve`.")
 @click.option("--with-wal", is_flag=True, help="the `-wal` beside the store was copied with it")
 @click.option("--json", "as_json", is_flag=True, help='one JSON document: {"store":…,"subscriptions":…}')
-@reads_config
+@partial(reads_config, listens=False)
 def restored(loaded: Loaded, with_wal: bool, as_json: bool) -> None:
     """Say that the store was restored from a backup; run it before `serve`.
 
