@@ -114,6 +114,12 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert heading in {re.sub(r"[^\w-]", "", one.lower().replace(" ", "-")) for one in headings}
 
 
+def test_every_example_is_named_on_a_page() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    for folder in (ROOT / "examples").iterdir():
+        assert f"examples/{folder.name}" in text
+
+
 def test_every_page_is_reached_from_the_index() -> None:
     reached, waiting = set(), [ROOT / "docs" / "index.md"]
     while waiting:
