@@ -29,6 +29,7 @@ from fairlead.ports.bus import Link
 from fairlead.testing.deliveries import FENCE, SECRET, SetClock, event, parcel, subscription
 from fairlead.transports import amqp
 from fairlead.transports.amqp import AmqpBus
+from fairlead.transports.amqp_session import BrokerSession
 from tests.acceptance.waiting import free_port
 from tests.contract.amqp_client import Client, until
 from tests.servers.rabbitmq import RabbitNode, RabbitNodes, settled_declares
@@ -560,6 +561,43 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
     """Level, message and broker of what was said of a broker that is away, or back."""
     found = [one for one in caplog.records if one.message.startswith("a bus is")]
     return [(one.levelname, one.message, one.__dict__["broker"]) for one in found]
+
+
+def said_of_queues(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
+    """Level, message and subscription of what was said of a queue that is refused, or no more."""
+    found = [one for one in caplog.records if "queue" in one.message]
+    return [(one.levelname, one.message, one.__dict__["subscription"]) for one in found]
+
+
+def test_a_queue_that_is_refused_is_said_once_and_once_when_it_is_in_place(
+    rabbitmq: RabbitNode, vhost: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(amqp, "AGAIN_SECONDS", 0.01)
+    tries = 0
+    declare = BrokerSession.declare
+
+    async def counted(session: BrokerSession, topology: Topology) -> None:
+        nonlocal tries
+        tries += 1
+        await declare(session, topology)
+
+    monkeypatch.setattr(BrokerSession, "declare", counted)
+
+    async def main() -> None:
+        async with Client(rabbitmq.url(vhost)) as other, relay() as one:
+            await other.up()
+            await other.session.declare(Topology("other", single_active=False))
+            link = one.link(target(rabbitmq.url(vhost), queue="other"))
+            await until(lambda: tries > 2)
+            assert said_of_queues(caplog) == [("WARNING", "a broker refuses a queue", "console")]
+            (refused,) = (record for record in caplog.records if "queue" in record.message)
+            assert (refused.__dict__["queue"], refused.__dict__["detail"]) == ("other", link.health.detail)
+            await asyncio.to_thread(rabbitmq.ctl, "delete_queue", "-p", vhost, "other")
+            await until(lambda: link.health.up)
+            assert said_of_queues(caplog)[1:] == [("INFO", "a refused queue is in place", "console")]
+
+    run(main())
 
 
 def test_a_broker_that_dies_is_found_again_and_each_is_said_once(

@@ -7,6 +7,7 @@ The client library is imported with the first link, never before: without a bus 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
@@ -31,6 +32,7 @@ GONE_SECONDS = 1.0
 """So long a queue that is gone stays away. A broker that has it back within milliseconds does not tell
 consumers without the library that it was gone, and what it hands them is never seen (RabbitMQ 3.10)."""
 MISSING = "pip install 'fairlead[amqp]'"
+_log = logging.getLogger(__name__)
 
 _CONFIRMED = Published("confirmed")
 
@@ -103,7 +105,10 @@ class AmqpBus:
 
 
 class AmqpLink:
-    """One subscription's exchange, queues and bindings at one broker; see `ports.Link`."""
+    """One subscription's exchange, queues and bindings at one broker; see `ports.Link`.
+
+    Where a broker that is up refuses one of them, the log says so once, and once when they are in place.
+    """
 
     def __init__(
         self,
@@ -120,6 +125,8 @@ class AmqpLink:
         self._changed = changed
         self._left = left
         self._topologies = topologies_of(subscription.id, target.settings)
+        self._subscription_id = subscription.id
+        self._refused = False  # as the log says
         self._in_place = False
         self._gone = False
         self._detail = ""
@@ -204,13 +211,28 @@ class AmqpLink:
                     for topology in self._topologies:
                         await self._session.declare(topology)
                     self._in_place, self._detail = self._session.up, ""
+                    self._say_in_place()
                 except BrokerFailed as failure:
-                    self._detail = f"{failure.detail}{_advice(failure, self._topologies[0])}"
+                    self._detail = f"{failure.detail}{_advice(failure, topology)}"
+                    if failure.kind != "away":
+                        self._say_refused(topology)
                     self._look()
                     await asyncio.sleep(AGAIN_SECONDS)
         finally:
             self._placing = None
         self._look()
+
+    def _say_refused(self, topology: Topology) -> None:
+        """For whoever is paged: where a subscription has no other target, nothing else tells of it."""
+        if not self._refused:
+            self._refused = True
+            extra = {"subscription": self._subscription_id, "queue": topology.queue, "detail": self._detail}
+            _log.warning("a broker refuses a queue", extra=extra)
+
+    def _say_in_place(self) -> None:
+        if self._refused:
+            self._refused = False
+            _log.info("a refused queue is in place", extra={"subscription": self._subscription_id})
 
 
 def _advice(failure: BrokerFailed, topology: Topology) -> str:
