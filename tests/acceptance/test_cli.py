@@ -64,13 +64,34 @@ def test_a_terminal_that_closes_ends_no_relay_that_was_started_with_nohup(tmp_pa
     assert process.wait(DEADLINE_SECONDS) == 0
 
 
-def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+def full_pipe() -> tuple[int, int]:
+    """The two ends of a pipe that takes nothing until somebody reads it."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     with contextlib.suppress(BlockingIOError):
         while True:
             os.write(writing, b".")
     os.set_blocking(writing, True)
+    return reading, writing
+
+
+@pytest.mark.parametrize("ever_read", [True, False])
+def test_a_ready_line_that_nobody_reads_yet_stops_nothing(ever_read: bool, tmp_path: Path) -> None:
+    port = free_port()
+    reading, writing = full_pipe()
+    relay = RelayProcess(tmp_path, "--listen", f"127.0.0.1:{port}", stdout=writing)
+    os.close(writing)
+    relay.expect("INFO node started")
+    relay.url = f"http://127.0.0.1:{port}"
+    assert relay.run("subscriptions", "add", "s", "--sink", NOWHERE).code == 0
+    with os.fdopen(reading) as reader:
+        if ever_read:
+            assert reader.readline().lstrip(".").startswith("fairlead ready at ")
+        assert relay.end() == 0
+
+
+def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+    reading, writing = full_pipe()
     relay = RelayProcess(tmp_path, FAIRLEAD_LOG_LEVEL="debug", stderr=writing).ready()
     assert relay.run("subscriptions", "add", "s", "--sink", NOWHERE).code == 0
     send(relay, "/a", "k", 1)

@@ -34,6 +34,13 @@ def say(line: str) -> None:
     click.echo(line)
 
 
+def say_unbuffered(line: str) -> None:
+    """A line past `sys.stdout`, whose lock a thread that is stuck would keep from the end of the process."""
+    data = f"{line}\n".encode(sys.stdout.encoding, "backslashreplace")
+    while data:
+        data = data[os.write(sys.stdout.fileno(), data) :]
+
+
 def open_closed() -> None:
     """Let each standard stream that was closed lead nowhere.
 

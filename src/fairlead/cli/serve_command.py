@@ -12,6 +12,7 @@ import resource
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,7 +55,9 @@ async def _serve(loaded: Loaded, note: Callable[[str], None]) -> None:
     await relay.start()
     try:
         subscriptions = await relay.count_subscriptions()
-        _announce(loaded, relay.url, subscriptions, note)
+        announced = (loaded, relay.url, subscriptions, note)
+        # Nobody waits for who reads it, who may not: standard output may be a pipe that is full.
+        threading.Thread(target=_announce, args=announced, name="fairlead-ready", daemon=True).start()
         _collect_garbage_rarely()
         ends = [asyncio.ensure_future(one.wait()) for one in (stop, relay.node.failed)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -82,9 +85,8 @@ def _announce(loaded: Loaded, url: str, subscriptions: int, note: Callable[[str]
     store = loaded.config.store
     ready = f"fairlead ready at {url} (store {store}, {subscriptions} subscriptions)"
     try:
-        output.say(ready)
+        output.say_unbuffered(ready)
     except OSError as error:
-        output.give_up()
         _log.warning("standard output: %s", error.strerror, extra={"unsaid": ready})
     program = _program()
     where = "" if url == DEFAULT_URL else f" --url {url}"
