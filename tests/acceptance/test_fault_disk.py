@@ -153,6 +153,26 @@ def test_row_14_a_full_disk_heals_without_a_restart(full_relay: RelayProcess, si
     settle(relay, sink)
 
 
+def test_row_13_a_quota_that_is_used_up_is_a_full_disk(tmp_path: Path, sink: Sink) -> None:
+    disk, used_up, library = tmp_path / "disk", tmp_path / "used-up", tmp_path / "quota.so"
+    disk.mkdir()
+    source = Path(__file__).with_name("quota.c")
+    command = ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-o", str(library), str(source), "-ldl"]
+    subprocess.run(command, check=True)
+    quota = {"LD_PRELOAD": library, "QUOTA_ROOT": disk.resolve(), "QUOTA_USED_UP": used_up}
+    environment = {name: str(path) for name, path in quota.items()}
+    with RelayProcess(tmp_path, store=disk / "fairlead.db", environment=environment) as relay:
+        with_backlog(relay, sink)
+        used_up.touch()
+        refuses_for_want_of_room(relay)
+        assert relay.api.call("GET", "/readyz").document["store"] == "full"
+        assert relay.api.call("POST", "/subscriptions/console/resume").status == 507
+        used_up.unlink()
+        until(lambda: relay.api.offer(event(99, "other")).status == 202, "it takes events again")
+        relay.api.call("POST", "/subscriptions/console/resume").must(200)
+        settle(relay, sink)
+
+
 # -- a disk that lies --------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from fairlead.core.channel import ChannelFlush, Progress
+from fairlead.drivers import sqlite_file
 from fairlead.drivers.sqlite_file import Connection, memory
 from fairlead.errors import (
     StoreBusy,
@@ -592,6 +593,23 @@ def test_a_commit_that_finds_the_disk_full_refuses_the_appends_alone(faulty: typ
         assert await store.has_room()
 
     run(lambda: SqliteStore.open(factory=faulty), fail)
+
+
+@pytest.mark.parametrize("used_up", [True, False])
+def test_a_write_that_fails_is_a_full_disk_where_a_quota_is_used_up(
+    tmp_path: Path, faulty: type[Faulty], monkeypatch: pytest.MonkeyPatch, used_up: bool
+) -> None:
+    monkeypatch.setattr(sqlite_file, "is_used_up", lambda path: used_up and Path(path).parent == tmp_path)
+
+    async def fail(store: Any) -> None:
+        faulty.fail["COMMIT"] = sqlite3.SQLITE_IOERR_WRITE
+        with pytest.raises(StoreFull if used_up else StoreFailed):
+            await store.log.append([event(9)], NOW)
+        faulty.fail.clear()
+        if used_up:
+            assert not (await store.log.append([event(9)], NOW))[0].duplicate
+
+    run(lambda: SqliteStore.open(tmp_path / "store.db", factory=faulty), fail)
 
 
 def test_a_lock_that_a_foreign_tool_holds_too_long_is_back_pressure(tmp_path: Path) -> None:

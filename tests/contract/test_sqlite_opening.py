@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -13,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from fairlead.drivers import sqlite_local
 from fairlead.drivers.sqlite_local import open_local
 from fairlead.drivers.sqlite_refusal import refusal
-from fairlead.errors import StoreCorrupt, StoreError, StoreForeign, StoreLocked
+from fairlead.errors import OutboxError, OutboxFull, StoreCorrupt, StoreError, StoreForeign, StoreLocked
 from fairlead.sdk.outbox import SCHEMA, TABLE, VERSION, Outbox
 from fairlead.sdk.sqlite_inbox import SqliteInbox
 from fairlead.stores.sqlite.store import SqliteStore
@@ -136,19 +139,28 @@ def test_a_file_of_ours_serves_one_of_us(tmp_path: Path, owner: Open, open: Open
 
 
 @pytest.mark.parametrize(
-    ("code", "free_bytes", "says"),
+    ("code", "trying", "says"),
     [
-        (sqlite3.SQLITE_LOCKED_SHAREDCACHE, 0, "locked"),
-        (sqlite3.SQLITE_IOERR_SHMSIZE, 0, "full"),
-        (sqlite3.SQLITE_CANTOPEN, 0, "full"),
-        (sqlite3.SQLITE_CANTOPEN, 1, "opened for writing"),
-        (sqlite3.SQLITE_READONLY_DIRECTORY, 0, "opened for writing"),  # a read-only disk has nothing free
+        (sqlite3.SQLITE_LOCKED_SHAREDCACHE, errno.ENOSPC, "locked"),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, errno.ENOSPC, "the disk is full"),
+        (sqlite3.SQLITE_IOERR_WRITE, errno.EDQUOT, "the disk is full"),
+        (sqlite3.SQLITE_CANTOPEN, errno.ENOSPC, "the disk is full"),
+        (sqlite3.SQLITE_CANTOPEN, None, "opened for writing"),
+        (sqlite3.SQLITE_CANTOPEN, errno.EACCES, "opened for writing"),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, errno.EROFS, "opened for writing"),
     ],
 )
 def test_sqlite_says_of_a_full_disk_what_it_says_of_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, free_bytes: int, says: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, trying: int | None, says: str
 ) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free_bytes}))
+    real = tempfile.TemporaryFile
+
+    def probe(**options: Any) -> object:
+        if trying is None:
+            return real(**options)
+        raise OSError(trying, os.strerror(trying))
+
+    monkeypatch.setattr("fairlead.drivers.sqlite_room.tempfile.TemporaryFile", probe)
     error = sqlite3.OperationalError("said by SQLite")
     error.sqlite_errorcode = code
     assert says in str(refusal(tmp_path / "our.db", error))
@@ -159,6 +171,22 @@ def test_what_the_file_itself_is_to_blame_for_is_no_refusal(tmp_path: Path, code
     error = sqlite3.OperationalError("said by SQLite")
     error.sqlite_errorcode = code
     assert refusal(tmp_path / "our.db", error) is None
+
+
+@pytest.mark.parametrize("used_up", [True, False])
+def test_a_write_that_fails_finds_an_outbox_full_where_a_quota_is_used_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used_up: bool
+) -> None:
+    monkeypatch.setattr(sqlite_local, "is_used_up", lambda _: used_up)
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    with (
+        closing(Outbox(tmp_path / "outbox.db", 1)) as outbox,
+        pytest.raises(OutboxError) as caught,
+        outbox._reading(),
+    ):
+        raise error
+    assert isinstance(caught.value, OutboxFull) == used_up
 
 
 def test_a_directory_without_room_for_a_new_file_is_a_full_disk(tmp_path: Path) -> None:

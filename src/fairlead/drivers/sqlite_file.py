@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from fairlead.drivers.sqlite_lock import SqliteLock
-from fairlead.drivers.sqlite_room import Room
+from fairlead.drivers.sqlite_room import Room, is_used_up
 from fairlead.errors import StoreError, StoreForeign
 
 Connection = sqlite3.Connection
@@ -41,8 +41,11 @@ _TROUBLES: dict[int, Trouble] = {
 }
 
 
-def trouble_of(error: BaseException) -> Trouble:
+def trouble_of(error: BaseException, connection: Connection | None = None) -> Trouble:
     """What an error of this library, or of the code that used it, means for the store.
+
+    Args:
+        connection: where it was raised, to look there whether a write failed only because a quota is used up.
 
     `busy`: another process holds a lock, try later. `full`: no room. `statement`: this statement or its
     arguments are wrong, the store is sound. `broken`: the file or the disk cannot be relied on.
@@ -52,7 +55,14 @@ def trouble_of(error: BaseException) -> Trouble:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:  # raised by the module itself, before SQLite was asked
         return "broken" if "decode" in str(error) else "statement"
+    if code == sqlite3.SQLITE_IOERR_WRITE and connection is not None and _has_no_room(connection):
+        return "full"
     return _TROUBLES.get(code & 0xFF, "broken")
+
+
+def _has_no_room(connection: Connection) -> bool:
+    path = connection.execute("PRAGMA database_list").fetchone()[2]
+    return bool(path) and is_used_up(path)
 
 
 @dataclass(frozen=True, slots=True)

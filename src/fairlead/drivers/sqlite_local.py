@@ -18,6 +18,7 @@ from pathlib import Path
 from fairlead.drivers.sqlite_file import APPLICATION_ID, trouble_of
 from fairlead.drivers.sqlite_fork import Synchronous, torn
 from fairlead.drivers.sqlite_refusal import refusal
+from fairlead.drivers.sqlite_room import is_used_up
 from fairlead.errors import StoreCorrupt, StoreError, StoreForeign, StoreNewer
 
 Connection = sqlite3.Connection
@@ -154,7 +155,9 @@ def is_busy(error: BaseException) -> bool:
     )
 
 
-def is_full(error: BaseException) -> bool:
-    """Whether an error says that the disk is full."""
+def is_full(error: BaseException, path: str | os.PathLike[str]) -> bool:
+    """Whether an error says that the disk of a file is full, or a quota there used up."""
     code = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_IOERR_WRITE:
+        return is_used_up(path)
     return code == sqlite3.SQLITE_IOERR_SHMSIZE or code & 0xFF == sqlite3.SQLITE_FULL

@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 import sqlite3
-from pathlib import Path
 
 from fairlead.drivers.sqlite_file import trouble_of
+from fairlead.drivers.sqlite_room import is_no_room, is_used_up
 from fairlead.errors import StoreError, StoreLocked
 
 # Without room for the files that it keeps beside the database SQLite speaks of these.
 _NO_ROOM_PERHAPS = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 _DENIED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def refusal(path: str | os.PathLike[str], error: sqlite3.Error | OSError) -> StoreError | None:
@@ -28,7 +25,8 @@ def refusal(path: str | os.PathLike[str], error: sqlite3.Error | OSError) -> Sto
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if trouble_of(error) == "busy":
         return StoreLocked(f"{name} is locked by another program: {error}; close it and start again")
-    if trouble_of(error) == "full" or getattr(error, "errno", None) in _NO_ROOM or _no_room(code, name):
+    perhaps = code in _NO_ROOM_PERHAPS
+    if trouble_of(error) == "full" or is_no_room(error) or (perhaps and is_used_up(name)):
         return StoreError(f"{name} cannot be used: the disk is full; free some space and try again")
     if isinstance(error, OSError) or code in _DENIED:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -37,7 +35,3 @@ def refusal(path: str | os.PathLike[str], error: sqlite3.Error | OSError) -> Sto
             f"writable for user {os.geteuid()}"
         )
     return None
-
-
-def _no_room(code: int, name: str) -> bool:
-    return code in _NO_ROOM_PERHAPS and not shutil.disk_usage(Path(name).absolute().parent).free

@@ -10,11 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import tempfile
 import time
 from pathlib import Path
 
 _PLENTY_BYTES = 1024**3
 _PLENTY_SECONDS = 0.1
+_PROBE_BYTES = 64 * 1024
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Room:
@@ -60,3 +63,23 @@ class Room:
         for file, opened in self._in_use:
             if not file.exists() or not os.path.samestat(file.stat(), opened):
                 raise OSError(errno.ESTALE, f"{file.name} was removed or replaced while it was in use")
+
+
+def is_no_room(error: BaseException) -> bool:
+    """Whether the system says by an error that the disk is full, or what its user may have of it used up."""
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
+
+
+def is_used_up(path: str | os.PathLike[str]) -> bool:
+    """Whether nothing more can be written beside a file, by trying: of a quota nothing else tells.
+
+    SQLite says of a quota that is used up what it says of a disk that fails.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=Path(path).absolute().parent) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        return is_no_room(error)
+    return False

@@ -108,7 +108,7 @@ class Outbox:
                 f"{self.path}: {error.strerror}; see that the file is there, and start this process anew"
             ) from error
         except SqliteError as error:
-            if is_full(error):
+            if is_full(error, self.path):
                 raise OutboxFull(f"the disk of {self.path} is full; free some room there") from error
             raise OutboxError(f"{self.path}: {error}") from error
 

@@ -75,7 +75,7 @@ class Checkpointer:
             _, pages, _ = connection.execute(_PASSIVE).fetchone()
         except Error as error:
             # A full disk is no damage: the WAL goes on. A failed fsync of the database is.
-            if trouble_of(error) == "broken":
+            if trouble_of(error, connection) == "broken":
                 self._failed(error)
             return False
         return bool(pages > _LONG_PAGES)

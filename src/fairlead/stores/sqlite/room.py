@@ -18,14 +18,18 @@ class Room:
     Args:
         free_bytes: what the disk has left.
         reserve_bytes: what appends must leave of it.
+        is_used_up: tries whether anything can be written; asked where that is in doubt.
 
     Attributes:
         refused: something had no room, and no event was stored since. Read on any thread: who asks after the
             room of a sound store does not wait for a disk that hangs.
     """
 
-    def __init__(self, free_bytes: Callable[[], int], reserve_bytes: int) -> None:
+    def __init__(
+        self, free_bytes: Callable[[], int], reserve_bytes: int, is_used_up: Callable[[], bool]
+    ) -> None:
         self._free_bytes, self._reserve_bytes = free_bytes, reserve_bytes
+        self._is_used_up = is_used_up
         self.refused = self._full = False
 
     def for_events(self) -> bool:
@@ -37,7 +41,7 @@ class Room:
 
     def left(self) -> bool:
         """Whether there is room for events now, and what was to be stored last had room."""
-        return not self._full and self._free_bytes() >= self._reserve_bytes
+        return not self._full and self._free_bytes() >= self._reserve_bytes and not self._is_used_up()
 
     def none_for(self, appending: bool) -> None:
         """SQLite itself found no room, while events were appended or for what may use the reserve."""

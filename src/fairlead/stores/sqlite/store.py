@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 
 from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile, memory
+from fairlead.drivers.sqlite_room import is_used_up
 from fairlead.errors import StoreError, StoreFailed, StoreForeign
 from fairlead.stores.sqlite import rejects as sqlite_rejects
 from fairlead.stores.sqlite import tools as sqlite_tools
@@ -70,7 +71,7 @@ class SqliteStore:
         self._writer = Writer(
             connection,
             executor or self._thread or _at_once,
-            room=Room(free_bytes, disk_reserve_bytes),
+            room=Room(free_bytes, disk_reserve_bytes, lambda: file is not None and is_used_up(file.path)),
             committed=self._committed,
             failed=self._failed,
         )

@@ -79,7 +79,7 @@ def _vacuum(connection: Connection, path: StorePath) -> None:
     try:
         connection.execute("VACUUM")
     except Error as error:
-        if trouble_of(error) != "full":
+        if trouble_of(error, connection) != "full":
             raise
         raise StoreError(
             f"{os.fspath(path)} cannot be compacted: that needs as much free room as the store takes; "

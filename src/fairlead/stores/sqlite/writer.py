@@ -240,7 +240,7 @@ class Writer:
         self, error: Exception, jobs: list[Job[Any]], culprit: Job[Any] | None, careful: bool
     ) -> list[Job[Any]]:
         """Undo the transaction and say who is to blame for it; the others are tried again."""
-        trouble = trouble_of(error)
+        trouble = trouble_of(error, self._connection)
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
