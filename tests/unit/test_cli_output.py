@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from rich.console import Console
 
 from fairlead.cli import output
 from fairlead.cli.api import RefusedError
@@ -51,6 +53,44 @@ def test_no_line_of_a_table_ends_in_spaces(capsys: pytest.CaptureFixture[str]) -
         "other          10  -",
         "戸口            -  x",
     ]
+
+
+ERROR = "2026-11-29T10:00:00Z unavailable 503: answered 503 Service Unavailable, and the reasons for that"
+
+
+def test_on_a_terminal_a_table_is_no_wider_than_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        output, "out", lambda: Console(file=sys.stdout, force_terminal=True, color_system=None, width=60)
+    )
+    output.table(
+        ("subscription", "state", "held", "last error"),
+        [
+            ("demo", "active (the broker at mq.example is away)", 2, ERROR),
+            ("other", "active", 10, "2026-11-29 gone"),
+        ],
+        empty="none",
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "subscription  state                         held  last error",
+        "demo          active (the broker at            2",
+        "              mq.example is away)",
+        "    2026-11-29T10:00:00Z unavailable 503: answered 503",
+        "    Service Unavailable, and the reasons for that",
+        "other         active                          10",
+        "    2026-11-29 gone",
+    ]
+
+
+def test_a_table_that_fits_a_terminal_is_one_line_a_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        output, "out", lambda: Console(file=sys.stdout, force_terminal=True, color_system=None, width=60)
+    )
+    output.table(("name", "last error"), [("demo", "x" * 54), ("two", "y")], empty="none")
+    assert capsys.readouterr().out.splitlines() == ["name  last error", "demo  " + "x" * 54, "two   y"]
 
 
 def test_a_column_of_nothing_but_dashes_is_no_column_of_numbers(capsys: pytest.CaptureFixture[str]) -> None:

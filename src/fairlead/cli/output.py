@@ -7,7 +7,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import click
@@ -78,7 +79,8 @@ def document(body: bytes | object) -> None:
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """A table on standard output, or `empty` on standard error where there are no rows.
 
-    As wide as it is: a cell that is cut short cannot be copied; the terminal wraps what it cannot show.
+    Nothing is cut short. Where a terminal is narrower than the table, wide cells go on in the next line, and
+    a last one, a long error say, stands below its row; elsewhere each row is one line, as wide as it is.
     """
     lines = [[_cell(value) for value in row] for row in rows]
     if not lines:
@@ -86,16 +88,18 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
         return
     numeric = [_numeric(cells) for cells in zip(*lines, strict=True)]
     widths = [max(map(cell_len, cells)) for cells in zip(columns, *lines, strict=True)]
-    styles = [["bold"] * len(columns), *([*map(_style, columns, line)] for line in lines)]
     console = out()
+    beside: int | None = None  # the room for a last cell in its row; None where there is no end of it
+    if console.is_terminal:
+        widths = _narrowed(widths, console.width - cell_len(columns[-1]))
+        beside = console.width - _taken(widths[:-1])
+        if beside < cell_len(columns[-1]):
+            beside = 0  # not one here and another there
+    styles = [["bold"] * len(columns), *([*map(_style, columns, line)] for line in lines)]
     for line, looks in zip([list(columns), *lines], styles, strict=True):
-        cells = []
-        for text, look, width, right in zip(line, looks, widths, numeric, strict=True):
-            space = " " * (width - cell_len(text))
-            cells.append(Text.assemble(space if right else "", (text, look), "" if right else space))
-        whole = Text("  ").join(cells)
-        whole.rstrip()  # the spaces after a short last cell would wrap, and show as empty lines
-        console.print(whole)
+        cells = [Text(text, look) for text, look in zip(line, looks, strict=True)]
+        for printed in _row(console, cells, widths, numeric, beside):
+            console.print(printed)
 
 
 def problem(refused: RefusedError) -> None:
@@ -146,6 +150,49 @@ def _told(detail: str, faults: Sequence[Mapping[str, Any]]) -> list[str]:
     return [detail, *lines] if detail else lines
 
 
+def _narrowed(widths: Sequence[int], room: int) -> list[int]:
+    """Narrower columns, the widest first, until all but the last fit into so many cells."""
+    *narrowed, last = widths
+    while _taken(narrowed) > room:
+        widest = narrowed.index(max(narrowed))
+        if narrowed[widest] <= _LEAST_CELLS:
+            break
+        narrowed[widest] -= 1
+    return [*narrowed, last]
+
+
+def _taken(widths: Sequence[int]) -> int:
+    """How many cells columns take, each with the gap behind it."""
+    return sum(widths) + len(_GAP) * len(widths)
+
+
+def _row(
+    console: Console, cells: list[Text], widths: Sequence[int], numeric: Sequence[bool], beside: int | None
+) -> Iterator[Text]:
+    """The lines of one row."""
+    below: Iterable[Text] = ()
+    if beside is not None and cells[-1].cell_len > beside:
+        below = cells[-1].wrap(console, max(console.width - len(_INDENT), _LEAST_CELLS))
+        cells = [*cells[:-1], Text()]
+    folded = [
+        cell.wrap(console, width) if cell.cell_len > width else [cell]
+        for cell, width in zip(cells, widths, strict=True)
+    ]
+    for parts in zip_longest(*folded, fillvalue=Text()):
+        padded = []
+        for part, width, right in zip(parts, widths, numeric, strict=True):
+            space = " " * (width - part.cell_len)
+            padded.append(Text.assemble(space if right else "", part, "" if right else space))
+        whole = Text(_GAP).join(padded)
+        whole.rstrip()  # the spaces after a short last cell would wrap, and show as empty lines
+        yield whole
+    for part in below:
+        part.rstrip()
+        yield Text.assemble(_INDENT, part)
+
+
+_GAP, _INDENT = "  ", "    "
+_LEAST_CELLS = 20  # a time, which is not to be folded
 _COLOURS = {"active": "green", "paused": "yellow", "stopped": "bold red", "disabled": "bold red"}
 _COUNTS = {"held": "yellow", "parked": "bold red", "skipped": "yellow"}
 

@@ -153,7 +153,7 @@ def list_(caller: Caller, state: str | None) -> None:
                     one["status"]["state"],
                     one["sink"],
                     one.get("source"),
-                    ",".join(one.get("types", ())) or None,
+                    ", ".join(one.get("types", ())) or None,
                     len(one.get("filters", ())) or None,
                 )
                 for one in page["items"]
