@@ -145,6 +145,7 @@ def test_a_skip_names_the_head_and_is_on_record(tmp_path: Path) -> None:
                 "id": "0-0",
                 "reason": "operator",
                 "by": "anonymous",
+                "note": "it is broken",
             }
             assert (await api.get(AT)).json["status"]["skipped_events"] == 1
 

@@ -324,6 +324,7 @@ def test_skip_drops_the_head_on_record() -> None:
         assert hold.head_pos == 3
         (row,) = await scene.store.channels.skips("console", None, 10)
         assert (row.skip.position, row.skip.id, row.skip.reason, row.skip.by) == (2, "a-2", "operator", "bob")
+        assert row.skip.note == "poison"
         assert scene.still.told[-1] == ("reload", "console", [channel.partition])
         assert scene.telemetry.skipped.value == 1
 

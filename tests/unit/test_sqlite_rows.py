@@ -47,6 +47,7 @@ skips = st.builds(
     st.sampled_from(["operator", "retention"]),
     st.text(),
     times,
+    st.text(),
 )
 
 

@@ -95,7 +95,7 @@ _act("release", "released", "Start a new schedule from attempt 0, now.")
 @click.option(
     "--position", required=True, type=click.IntRange(1), help="the head's position, as `lanes` shows it"
 )
-@click.option("--reason", default="", help="why, for the relay's log")
+@click.option("--reason", default="", help="why; kept on record")
 @calls_api
 def skip(caller: Caller, name: str, key: str, position: int, reason: str) -> None:
     """Drop the head of a lane, on record, and go on with the next event."""

@@ -91,7 +91,10 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """One event not delivered on purpose. `by` names the operator's principal, or the rule."""
+    """One event not delivered on purpose. `by` names the operator's principal, or the rule.
+
+    `note`: the operator's own words, if any.
+    """
 
     key: str
     position: int
@@ -100,6 +103,7 @@ class Skip:
     reason: SkipReason
     by: str
     at: float
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,7 @@ SCHEMAS: dict[str, Schema] = {
         reason=words("operator", "exhausted", "retention"),
         by=TEXT,
         at=TIME,
+        note=TEXT,
     ),
     "Attempt": shown(
         "partition position key attempt target started_at duration_ms outcome status detail",

@@ -118,7 +118,7 @@ class Operating:
         """Drop the head of a lane on record, then release the lane.
 
         Args:
-            reason: the operator's own words, for the relay's log.
+            reason: the operator's own words, kept on record.
 
         Returns:
             1: how many lanes it was.
@@ -144,7 +144,7 @@ class Operating:
                 f"{principal.name!r} may not skip type {event.type!r} from source {event.source!r} of {id!r}"
             )
         now = self._clock.now()
-        skip = Skip(key, position, event.source, event.id, "operator", principal.name, now)
+        skip = Skip(key, position, event.source, event.id, "operator", principal.name, now, reason)
         if not await self._store.channels.skip(channel, skip, hold.head_pos, now):
             raise WrongState(f"the lane of {key!r} has moved on meanwhile; look at it again")
         self._telemetry.skipped.value += 1

@@ -215,6 +215,7 @@ def _skip(row: SkipRow) -> Item:
         "reason": skip.reason,
         "by": skip.by,
         "at": format_time(skip.at),
+        **({"note": skip.note} if skip.note else {}),
     }
 
 

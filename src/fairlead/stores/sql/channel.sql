@@ -38,8 +38,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 DELETE FROM hold WHERE subscription = ? AND partition = ? AND key = ?;
 
 -- name: put_skip
-INSERT OR REPLACE INTO skip (subscription, generation, partition, pos, key, source, id, reason, by, at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT OR REPLACE INTO skip (subscription, generation, partition, pos, key, source, id, reason, by, at, note)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: drop_filters_from
 -- Those of a channel that has gone back: what is put in force there holds from there on.
@@ -99,7 +99,7 @@ SELECT count(*) FROM (
   WHERE hold.subscription = :subscription LIMIT :most);
 
 -- name: list_skips
-SELECT generation, partition, pos, key, source, id, reason, by, at FROM skip
+SELECT generation, partition, pos, key, source, id, reason, by, at, note FROM skip
 WHERE subscription = :subscription AND generation <= :generation
   AND (generation < :generation OR (partition, pos) > (:partition, :pos))
 ORDER BY generation DESC, partition, pos LIMIT :limit;

@@ -89,10 +89,11 @@ def skip_row(subscription: str, generation: int, partition: int, skip: Skip) -> 
         skip.reason,
         skip.by,
         skip.at,
+        skip.note,
     )
 
 
 def skip_of(row: Row) -> Skip:
-    """Columns (pos, key, source, id, reason, by, at) of a row of `skip`."""
-    pos, key, source, id, reason, by, at = row
-    return Skip(key, pos, source, id, cast(SkipReason, reason), by, at)
+    """Columns (pos, key, source, id, reason, by, at, note) of a row of `skip`."""
+    pos, key, source, id, reason, by, at, note = row
+    return Skip(key, pos, source, id, cast(SkipReason, reason), by, at, note)
