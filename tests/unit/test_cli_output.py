@@ -16,6 +16,7 @@ from rich.console import Console
 
 from fairlead.cli import output
 from fairlead.cli.api import RefusedError
+from fairlead.cli.listen_command import _shown
 from fairlead.cli.listening import MOST_LETTERS, MOST_REASONS, Listener, Server
 from fairlead.cli.send_command import _point_at_lines
 from fairlead.cli.status_command import outcome
@@ -180,3 +181,15 @@ def test_a_listener_is_silent_where_a_peer_is_gone(capfd: pytest.CaptureFixture[
         assert peer.recv(1000).startswith(b"HTTP/1.1 100 ")
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
     assert capfd.readouterr().err == ""
+
+
+def test_what_others_have_sent_drives_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    sent = "\x1b[2Jgone\x9b1m\r\nnext"
+    output.note(sent)
+    output.table(["error"], [[sent]], empty="none")
+    output.problem(RefusedError(400, {"title": sent, "detail": sent}, b"", None))
+    show = _shown(False, None, threading.Event())
+    show({"type": sent, "source": sent, "subject": sent, "flpos": sent, "data": sent}, "new")
+    said = "".join(capsys.readouterr())
+    assert "\\x1b[2Jgone\\x9b1m" in said
+    assert not any(letter in said for letter in "\x1b\x9b\r")

@@ -79,6 +79,7 @@ def test_ranges_that_cannot_be_read_are_damage(stored: bytes) -> None:
         (sqlite3.SQLITE_BUSY_SNAPSHOT, "busy"),
         (sqlite3.SQLITE_LOCKED, "busy"),
         (sqlite3.SQLITE_FULL, "full"),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, "full"),
         (sqlite3.SQLITE_IOERR_FSYNC, "broken"),
         (sqlite3.SQLITE_IOERR_WRITE, "broken"),
         (sqlite3.SQLITE_CORRUPT_INDEX, "broken"),

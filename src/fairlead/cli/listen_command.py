@@ -191,9 +191,9 @@ def _shown(
             output.document(event)
         else:
             subject = f" {event['subject']}" if event.get("subject") else ""
-            place = f"{event.get('flpartition', '?')}:{event.get('flpos', '?')}"
-            type_, about = escape(str(event.get("type"))), escape(f"{event.get('source')}{subject}")
-            data = escape(compact(event["data"])) if "data" in event else ""
+            place = _text(f"{event.get('flpartition', '?')}:{event.get('flpos', '?')}")
+            type_, about = _text(str(event.get("type"))), _text(f"{event.get('source')}{subject}")
+            data = _text(compact(event["data"])) if "data" in event else ""
             console.print(f"[dim]{place:>8}[/]  [bold]{type_}[/]  {about}  {data}{marks[verdict]}")
         if left[0] is not None:
             left[0] -= 1
@@ -201,6 +201,10 @@ def _shown(
                 stop.set()
 
     return show
+
+
+def _text(sent: str) -> str:
+    return escape(output.visible(sent))
 
 
 def _summed_up(listener: Listener, subscribed: str | None) -> int:

@@ -63,7 +63,7 @@ def give_up() -> None:
 
 def note(line: str) -> None:
     """A line that is not the result."""
-    err().print(escape(line))
+    err().print(escape(visible(line)))
 
 
 def document(body: bytes | object) -> None:
@@ -107,9 +107,9 @@ def problem(refused: RefusedError) -> None:
     document_, console = refused.problem, err()
     title, detail = document_.get("title", ""), str(document_.get("detail", ""))
     faults = document_.get("errors") or ()
-    console.print(f"[bold red]refused:[/] {escape(str(title))} ({refused.status})")
+    console.print(f"[bold red]refused:[/] {escape(visible(str(title)))} ({refused.status})")
     for line in _told(detail, faults):
-        console.print(escape(f"  {line}"))
+        console.print(escape(visible(f"  {line}")))
     if refused.retry_after:
         console.print(escape(f"  try again in {refused.retry_after} s"))
 
@@ -120,6 +120,11 @@ def wrong_usage(error: click.UsageError) -> None:
     message = error.format_message()
     line = f"{path}: {message[:1].lower()}{message[1:].rstrip('.')}"
     err().print(f"{escape(line)} [dim](see: {escape(path)} --help)[/]")
+
+
+def visible(text: str) -> str:
+    """Text with its control characters spelt out: what others have sent must not drive the terminal."""
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def when(time: str | None) -> str | None:
@@ -191,6 +196,7 @@ def _row(
         yield Text.assemble(_INDENT, part)
 
 
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but the line end
 _GAP, _INDENT = "  ", "    "
 _LEAST_CELLS = 20  # a time, which is not to be folded
 _COLOURS = {"active": "green", "paused": "yellow", "stopped": "bold red", "disabled": "bold red"}
@@ -211,7 +217,7 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.1f}"
-    return str(value)
+    return visible(str(value)).replace("\n", "\\n")  # a row is one line
 
 
 def _numeric(cells: Sequence[str]) -> bool:

@@ -57,6 +57,8 @@ def trouble_of(error: BaseException, connection: Connection | None = None) -> Tr
         return "broken" if "decode" in str(error) else "statement"
     if code == sqlite3.SQLITE_IOERR_WRITE and connection is not None and _has_no_room(connection):
         return "full"
+    if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # the index of the WAL could not grow
+        return "full"
     return _TROUBLES.get(code & 0xFF, "broken")
 
 

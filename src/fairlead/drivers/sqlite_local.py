@@ -157,7 +157,6 @@ def is_busy(error: BaseException) -> bool:
 
 def is_full(error: BaseException, path: str | os.PathLike[str]) -> bool:
     """Whether an error says that the disk of a file is full, or a quota there used up."""
-    code = getattr(error, "sqlite_errorcode", 0)
-    if code == sqlite3.SQLITE_IOERR_WRITE:
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE:
         return is_used_up(path)
-    return code == sqlite3.SQLITE_IOERR_SHMSIZE or code & 0xFF == sqlite3.SQLITE_FULL
+    return trouble_of(error) == "full"
