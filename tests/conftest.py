@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.effort import examples
 from tests.loop_guard import guarded
@@ -22,7 +22,12 @@ LOOP_IS_VIRTUAL = TESTS / "simulation"
 """There the loop runs the store's writer itself, in virtual time: blocking is the point."""
 
 # No test asserts a duration, hypothesis's neither.
-settings.register_profile("fairlead", deadline=None, max_examples=examples(100))
+settings.register_profile(
+    "fairlead",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    max_examples=examples(100),
+)
 settings.load_profile("fairlead")
 
 
