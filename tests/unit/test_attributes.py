@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.core.attributes import check_attributes, is_json_type, pointer_to, shown
+from fairlead.core.attributes import check_attributes, is_json_type, shown
+from fairlead.core.pointer import pointer_to
 from fairlead.errors import InvalidEvent
 
 REQUIRED = {"specversion": "1.0", "id": "a", "source": "/s", "type": "t"}

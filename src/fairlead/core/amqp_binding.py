@@ -15,6 +15,7 @@ from fairlead.core.attributes import OURS, REQUIRED, AttributeValue, check_attri
 from fairlead.core.codec import BATCH, STRUCTURED, decode_batch, decode_structured
 from fairlead.core.event import Event
 from fairlead.core.payload import payload_in_body
+from fairlead.core.pointer import parse_pointer
 from fairlead.core.source_message import SourceMessage
 from fairlead.errors import Fault, InvalidEvent, MalformedJson, TooLarge, UnsupportedMediaType
 
@@ -122,6 +123,6 @@ def _value(name: str, value: Any) -> AttributeValue:
 
 
 def _in_header(fault: Fault, given: Mapping[str, tuple[str, Any]]) -> Fault:
-    name = (fault.pointer or "/").removeprefix("/").replace("~1", "/").replace("~0", "~")
+    (name,) = parse_pointer(fault.pointer or "/")
     header = "content_type" if name == "datacontenttype" else given.get(name, (PREFIXES[0] + name,))[0]
     return replace(fault, pointer=None, header=header)

@@ -17,6 +17,7 @@ from unicodedata import category
 
 import msgspec
 
+from fairlead.core.pointer import pointer_to
 from fairlead.errors import Fault, InvalidEvent
 
 AttributeValue = str | int | bool
@@ -105,11 +106,6 @@ def canonical(value: AttributeValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
-
-
-def pointer_to(name: str) -> str:
-    """The JSON pointer to a member of the event (RFC 6901)."""
-    return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
 def shown(value: object) -> str:

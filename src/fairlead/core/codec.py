@@ -14,10 +14,11 @@ from dataclasses import replace
 import msgspec
 
 from fairlead.core import json_text
-from fairlead.core.attributes import OURS, check_attributes, pointer_to
+from fairlead.core.attributes import OURS, check_attributes
 from fairlead.core.event import Event
 from fairlead.core.http_binding import decode_binary, encode_binary
 from fairlead.core.payload import check_charset, payload_in_json, payload_of
+from fairlead.core.pointer import pointer_to
 from fairlead.errors import Fault, InvalidEvent, Problem, TooLarge, UnsupportedMediaType
 
 __all__ = [

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from fairlead.core.cesql import CesqlSyntaxError, compile_expression
 from fairlead.core.durations import nearest
 from fairlead.core.event import OURS, AttributeValue, canonical
-from fairlead.core.members import escaped
+from fairlead.core.pointer import pointer_to
 from fairlead.core.subscription import Matching
 from fairlead.errors import Fault
 
@@ -112,7 +112,7 @@ def _check(item: object, pointer: str, depth: int) -> list[Fault]:
         hint = 'write one object for each, or {"all": […]}' if item else f"one of {', '.join(DIALECTS)}"
         return [Fault(detail=f"must have exactly one dialect; it {found}", pointer=pointer, hint=hint)]
     [(dialect, body)] = item.items()
-    at = f"{pointer}/{escaped(dialect)}"
+    at = pointer + pointer_to(dialect)
     if dialect not in DIALECTS:
         meant = nearest(dialect, DIALECTS)
         hint = f"did you mean {meant}?" if meant else f"one of {', '.join(DIALECTS)}"
@@ -145,7 +145,7 @@ def _check_attributes(body: object, pointer: str) -> list[Fault]:
         return [Fault(detail="must be an object of at least one attribute and its value", pointer=pointer)]
     faults = []
     for name, value in body.items():
-        at = f"{pointer}/{escaped(name)}"
+        at = pointer + pointer_to(name)
         if _NAME.fullmatch(name) is None:
             hint = f"did you mean {name.lower()}?" if _NAME.fullmatch(name.lower()) else None
             detail = "is no attribute name: lower-case letters and digits"

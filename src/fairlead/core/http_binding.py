@@ -11,6 +11,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from fairlead.core.attributes import OURS, canonical, check_attributes
 from fairlead.core.event import Event
 from fairlead.core.payload import charset_of, payload_in_body
+from fairlead.core.pointer import parse_pointer
 from fairlead.errors import Fault, InvalidEvent, MalformedJson
 
 Headers = list[tuple[str, str]]
@@ -126,7 +127,7 @@ def _read_header(name: str, header: str, value: bytes, attributes: dict[str, str
 
 
 def _in_header(fault: Fault) -> Fault:
-    name = (fault.pointer or "/").removeprefix("/").replace("~1", "/").replace("~0", "~")
+    (name,) = parse_pointer(fault.pointer or "/")
     return replace(fault, pointer=None, header="content-type" if name == "datacontenttype" else f"ce-{name}")
 
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from fairlead.core.attributes import pointer_to, shown
+from fairlead.core.attributes import shown
+from fairlead.core.pointer import pointer_to
 from fairlead.errors import Fault, InvalidEvent, MalformedJson
 
 MAX_LEVELS = 128

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fairlead.core.durations import MAX_DURATION_SECONDS, format_duration, nearest, parse_duration, parse_size
+from fairlead.core.pointer import pointer_to
 from fairlead.errors import Fault
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class Members:
 
     def at(self, name: str) -> str:
         """The pointer of a member."""
-        return f"{self.pointer}/{escaped(name)}"
+        return self.pointer + pointer_to(name)
 
     def fault(self, name: str, detail: str, hint: str | None = None) -> None:
         """Note that a member is wrong, once: what a fault brings along is none, and of no object none is."""
@@ -176,11 +177,6 @@ class Members:
         except ValueError as error:
             self.fault(name, str(error))
             return default
-
-
-def escaped(name: str) -> str:
-    """A member's name as a step of an RFC 6901 pointer."""
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _hint(name: str, known: Sequence[str], elsewhere: Mapping[str, str]) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON Pointers (RFC 6901): how a configuration names a value inside a message."""
+"""JSON Pointers (RFC 6901): how a fault or a configuration names a value inside a document."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ Steps = tuple[str, ...]
 
 _BAD_ESCAPE = re.compile(r"~(?![01])")
 _INDEX = re.compile(r"0|[1-9][0-9]*")
+
+
+def pointer_to(name: str) -> str:
+    """The pointer to a member of a document; after another pointer, to a member of what that leads to."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
 def parse_pointer(text: str) -> Steps:
