@@ -9,7 +9,7 @@ what was checked.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fairlead.core.cesql import CesqlSyntaxError, compile_expression
@@ -61,13 +61,7 @@ def compile_matching(matching: Matching) -> Predicate:
     """
     if faults := check_filters(list(matching.filters), "/filters"):
         raise ValueError(f"{faults[0].pointer} {faults[0].detail}")
-    tests: list[Predicate] = []
-    if matching.types:
-        tests.append(_one_of("type", frozenset(matching.types)))
-    if matching.source is not None:
-        tests.append(_one_of("source", frozenset({matching.source})))
-    tests += [_predicate(item) for item in matching.filters]
-    return _all(tests)
+    return _all([*_kinds(matching), *map(_predicate, matching.filters)])
 
 
 def needs(matching: Matching) -> Needs:
@@ -84,13 +78,7 @@ def possible(matching: Matching) -> Possible:
 
     What is False here passes nothing, so whoever asks once per type and source need not ask at each event.
     """
-    tests: list[Predicate] = []
-    if matching.types:
-        tests.append(_one_of("type", frozenset(matching.types)))
-    if matching.source is not None:
-        tests.append(_one_of("source", frozenset({matching.source})))
-    tests += [_bounds(item)[0] for item in matching.filters]
-    test = _all(tests)
+    test = _all([*_kinds(matching), *(_bounds(item)[0] for item in matching.filters)])
     return lambda type, source: test({"type": type, "source": source})
 
 
@@ -182,6 +170,14 @@ def _comparison(compare: Callable[[str, str], bool], name: str, wanted: str) -> 
         return value is not None and compare(canonical(value), wanted)
 
     return test
+
+
+def _kinds(matching: Matching) -> Iterator[Predicate]:
+    """The tests of a subscription's own `types` and `source`."""
+    if matching.types:
+        yield _one_of("type", frozenset(matching.types))
+    if matching.source is not None:
+        yield _one_of("source", frozenset({matching.source}))
 
 
 def _one_of(name: str, wanted: frozenset[str]) -> Predicate:
