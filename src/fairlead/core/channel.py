@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -53,7 +53,9 @@ class Progress:
     done: tuple[tuple[int, int], ...] = ()
 
     def is_done(self, position: int) -> bool:
-        """Whether a position lies in `done`."""
+        """Whether a position is at or below `low_water`, or in `done`."""
+        if position <= self.low_water:
+            return True
         at = bisect_right(self.done, (position, _ABOVE)) - 1
         return at >= 0 and position <= self.done[at][1]
 
@@ -184,4 +186,4 @@ class SkipRow:
 
     channel: ChannelId
     generation: int
-    skip: Skip = field()
+    skip: Skip

@@ -57,7 +57,7 @@ class Fates:
         hold = next((one for one in state.holds if one.key == entry.key), None)
         if hold is not None and hold.head_pos <= position <= state.progress.scan_pos:
             return await self._in_lane(fence.channel, entry) if hold.state == "slow" else hold.state
-        if not is_done(state, position):
+        if not state.progress.is_done(position):
             return await self._in_lane(fence.channel, entry)
         return "delivered" if await self._was_asked_for(subscription, entry) else "filtered"
 
@@ -88,9 +88,3 @@ class Fates:
                 )
                 return "pending" if {one.position for one in lane} & set(earlier) else "in_flight"
         return "pending"
-
-
-def is_done(state: ChannelState, position: int) -> bool:
-    """Whether the channel has settled a position, or filtered it out; holds are looked at elsewhere."""
-    progress = state.progress
-    return position <= progress.low_water or any(first <= position <= last for first, last in progress.done)

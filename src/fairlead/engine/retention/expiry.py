@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from fairlead.core.channel import ChannelId, ChannelState, Skip
 from fairlead.core.log import Entry
 from fairlead.core.subscription import Subscription
-from fairlead.engine.queries.fates import is_done
 from fairlead.engine.retention.retention import Stopped, last_before
 from fairlead.engine.retention.turn import Turn
 from fairlead.engine.revisions import Revisions
@@ -136,7 +135,8 @@ class Expiry:
         self, subscription: Subscription, state: ChannelState, entries: Sequence[Entry], held: Container[int]
     ) -> list[Entry]:
         """What the channel would still deliver of these."""
-        waiting = [entry for entry in entries if entry.position in held or not is_done(state, entry.position)]
+        is_done = state.progress.is_done
+        waiting = [entry for entry in entries if entry.position in held or not is_done(entry.position)]
         if not waiting:
             return []
         try:
