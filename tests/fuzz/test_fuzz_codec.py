@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from fairlead import Event
 from fairlead.core.codec import (
     decode_batch,
-    decode_binary,
     decode_request,
     decode_structured,
     encode_batch,
-    encode_binary,
     encode_structured,
 )
+from fairlead.core.http_binding import decode_binary, encode_binary
 from fairlead.core.signature import new_secret, verify
 from fairlead.errors import Problem, SignatureError
 from tests.event_strategies import events

@@ -13,7 +13,8 @@ from fairlead.core.cesql import CesqlSyntaxError, compile_expression
 from fairlead.core.filters import DIALECTS, check_filters, compile_matching, needs
 from fairlead.core.subscription import Matching
 from fairlead.core.subscription_config import CONFIG_MEMBERS
-from fairlead.core.subscription_format import MEMBERS, from_record, parse, render, to_record
+from fairlead.core.subscription_format import MEMBERS, parse, render
+from fairlead.core.subscription_record import from_record, to_record
 from fairlead.errors import InvalidFilter, InvalidSubscription
 
 EVENT: dict[str, str | int | bool] = {

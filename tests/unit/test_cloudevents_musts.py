@@ -9,14 +9,8 @@ from typing import Any
 import pytest
 
 from fairlead import Event
-from fairlead.core.codec import (
-    decode_batch,
-    decode_binary,
-    decode_request,
-    decode_structured,
-    encode_binary,
-    encode_structured,
-)
+from fairlead.core.codec import decode_batch, decode_request, decode_structured, encode_structured
+from fairlead.core.http_binding import decode_binary, encode_binary
 from fairlead.errors import Fault, InvalidEvent, MalformedJson, Problem, TooLarge, UnsupportedMediaType
 
 LIMIT = 1024 * 1024

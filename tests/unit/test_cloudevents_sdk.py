@@ -18,7 +18,8 @@ from cloudevents.core.bindings.http import (
 from cloudevents.core.v1.event import CloudEvent
 
 from fairlead import Event
-from fairlead.core.codec import STRUCTURED, decode_request, encode_binary, encode_structured
+from fairlead.core.codec import STRUCTURED, decode_request, encode_structured
+from fairlead.core.http_binding import encode_binary
 
 SUBJECT = 'Euro € 😀 "100%"'
 ATTRIBUTES = {"id": "a-1", "source": "/heat?q=%20", "type": "t", "subject": SUBJECT, "flavor": "süß"}

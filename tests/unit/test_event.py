@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead import Event
+from fairlead.core.attributes import canonical
 from fairlead.core.codec import decode_structured
-from fairlead.core.event import canonical, partition_of
+from fairlead.core.event import partition_of
 from fairlead.errors import InvalidEvent
 from tests.effort import examples
 from tests.event_strategies import events, texts

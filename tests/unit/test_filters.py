@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.core.event import OURS, AttributeValue
+from fairlead.core.attributes import OURS, AttributeValue
 from fairlead.core.filters import MAX_DEPTH, check_filters, compile_matching, needs, possible
 from fairlead.core.subscription import Matching
 

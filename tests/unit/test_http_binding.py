@@ -12,9 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fairlead import Event
-from fairlead.core.attributes import OURS
+from fairlead.core.attributes import OURS, canonical
 from fairlead.core.codec import decode_request
-from fairlead.core.event import canonical
 from fairlead.core.http_binding import decode_binary, encode_binary, percent_decode, percent_encode
 from fairlead.errors import InvalidEvent, MalformedJson, Problem
 from tests.effort import examples

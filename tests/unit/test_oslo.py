@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.core.oslo import KeyTable, event_of, source_of
-from fairlead.core.oslo_keys import BUILT_IN
+from fairlead.core.oslo import event_of, source_of
+from fairlead.core.oslo_keys import BUILT_IN, KeyTable
 from fairlead.core.pointer import parse_pointer, value_at
 from fairlead.errors import InvalidEvent
 
@@ -67,7 +67,7 @@ def v2(notification: object, version: object = "2.0") -> bytes:
 
 
 def read(body: bytes, keys: KeyTable | None = None, source: str | None = None) -> Any:
-    return event_of(body, "application/json", {}, keys or KeyTable(), source=source)
+    return event_of(body, "application/json", keys or KeyTable(), source=source)
 
 
 def test_a_stack_notification_of_heat() -> None:

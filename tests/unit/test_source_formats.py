@@ -13,15 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.core.amqp_binding import events_of
-from fairlead.core.codec import (
-    BATCH,
-    STRUCTURED,
-    decode_binary,
-    encode_batch,
-    encode_binary,
-    encode_structured,
-)
+from fairlead.core.codec import BATCH, STRUCTURED, encode_batch, encode_structured
 from fairlead.core.event import Event
+from fairlead.core.http_binding import decode_binary, encode_binary
 from fairlead.core.json_mapping import JsonMapping, json_mapping
 from fairlead.core.source_message import SourceMessage, header_value, message_of, reject_headers
 from fairlead.errors import InvalidEvent, MalformedJson, Problem, TooLarge, UnsupportedMediaType

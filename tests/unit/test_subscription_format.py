@@ -15,14 +15,8 @@ from hypothesis import strategies as st
 from fairlead.core.durations import format_duration, format_size, format_time
 from fairlead.core.subscription import DeliveryOptions, Predecessor, Secrets, Start, Subscription
 from fairlead.core.subscription_config import check_defaults
-from fairlead.core.subscription_format import (
-    from_record,
-    matching_from_json,
-    matching_to_json,
-    parse,
-    render,
-    to_record,
-)
+from fairlead.core.subscription_format import parse, render
+from fairlead.core.subscription_record import from_record, matching_from_json, matching_to_json, to_record
 from fairlead.errors import InvalidFilter, InvalidSubscription, Problem
 
 NOW = 1_795_359_000.0

@@ -11,7 +11,7 @@ from typing import Protocol
 from fairlead.bridges.amqp_source import AmqpSource, BrokerConnection
 from fairlead.core.codec import BATCH
 from fairlead.core.json_mapping import JsonMapping
-from fairlead.core.oslo import KeyTable
+from fairlead.core.oslo_keys import KeyTable
 from fairlead.drivers.amqp import Broker
 from fairlead.engine.node import Node
 from fairlead.engine.sourcing import formats

@@ -16,26 +16,10 @@ import msgspec
 from fairlead.core import json_text
 from fairlead.core.attributes import OURS, check_attributes
 from fairlead.core.event import Event
-from fairlead.core.http_binding import decode_binary, encode_binary
-from fairlead.core.payload import check_charset, payload_in_json, payload_of
+from fairlead.core.http_binding import decode_binary
+from fairlead.core.payload import check_charset, payload_in_json
 from fairlead.core.pointer import pointer_to
 from fairlead.errors import Fault, InvalidEvent, Problem, TooLarge, UnsupportedMediaType
-
-__all__ = [
-    "BATCH",
-    "STRUCTURED",
-    "check_attributes",
-    "decode_batch",
-    "decode_binary",
-    "decode_delivery",
-    "decode_request",
-    "decode_structured",
-    "encode_batch",
-    "encode_binary",
-    "encode_stamped",
-    "encode_structured",
-    "payload_of",
-]
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"

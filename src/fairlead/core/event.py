@@ -17,27 +17,8 @@ from typing import Any
 import msgspec
 
 from fairlead.core import json_text
-from fairlead.core.attributes import (
-    OPTIONAL,
-    OURS,
-    REQUIRED,
-    AttributeValue,
-    canonical,
-    check_attributes,
-    is_json_type,
-)
+from fairlead.core.attributes import OPTIONAL, REQUIRED, AttributeValue, canonical, check_attributes
 from fairlead.core.payload import Form, payload_of
-
-__all__ = [
-    "OURS",
-    "REQUIRED",
-    "AttributeValue",
-    "Event",
-    "Form",
-    "canonical",
-    "is_json_type",
-    "partition_of",
-]
 
 _DEFINED = frozenset({*REQUIRED, *OPTIONAL})
 _encode = msgspec.json.Encoder().encode

@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fairlead.core.attributes import OURS, AttributeValue, canonical
 from fairlead.core.cesql import CesqlSyntaxError, compile_expression
 from fairlead.core.durations import nearest
-from fairlead.core.event import OURS, AttributeValue, canonical
 from fairlead.core.pointer import pointer_to
 from fairlead.core.subscription import Matching
 from fairlead.errors import Fault

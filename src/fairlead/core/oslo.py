@@ -28,11 +28,10 @@ import msgspec
 from fairlead.core import json_text
 from fairlead.core.attributes import AttributeValue, check_attributes, shown
 from fairlead.core.durations import parse_time
-from fairlead.core.event import Event, Form
+from fairlead.core.event import Event
 from fairlead.core.oslo_keys import KeyTable
+from fairlead.core.payload import Form
 from fairlead.errors import Fault, InvalidEvent, MalformedJson
-
-__all__ = ["KeyTable", "event_of", "source_of"]
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d(?:\.\d{1,9})?)(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _SEPARATOR = re.compile(r"[.:]")
@@ -42,7 +41,6 @@ _encode = msgspec.json.Encoder().encode
 def event_of(
     body: bytes,
     content_type: str | None,
-    headers: Mapping[str, Any],
     keys: KeyTable,
     *,
     source: str | None,
@@ -56,7 +54,6 @@ def event_of(
 
     Args:
         content_type: named in the error of what is not JSON; nothing depends on it.
-        headers: not looked at, oslo.messaging sets none.
         source: every event's `source`; None to make it of `publisher_id`.
 
     Raises:

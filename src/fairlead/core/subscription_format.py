@@ -3,7 +3,7 @@
 
 `parse` and `render` are inverse but for what is write-only: what was read can be put back. Targets, `config`
 and the rules between members have modules of their own: `subscription_targets`, `subscription_config`,
-`subscription_rules`; `subscription_record` is the store's form. All are reached from here.
+`subscription_rules`; `subscription_record` is the store's form.
 """
 
 from __future__ import annotations
@@ -25,17 +25,9 @@ from fairlead.core.subscription_config import (
     rendered_options,
     rendered_start,
 )
-from fairlead.core.subscription_record import (
-    from_record,
-    matching_from_json,
-    matching_to_json,
-    to_record,
-)
 from fairlead.core.subscription_rules import agreed_options
 from fairlead.core.subscription_targets import TARGET_MEMBERS, read_target, rendered_target
 from fairlead.errors import Fault, InvalidFilter, InvalidSubscription, Problem
-
-__all__ = ["from_record", "matching_from_json", "matching_to_json", "parse", "render", "to_record"]
 
 MEMBERS = ("id", "source", "types", "filters", *TARGET_MEMBERS, "config", "status")
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)

@@ -80,7 +80,7 @@ class FairleadDriver(Driver):  # type: ignore[misc]  # oslo.messaging ships no t
         """
         try:
             publisher = self._publisher or self._opened()
-            publisher.publish(event_of(json_of(msg), None, {}, self._keys, source=self._source))
+            publisher.publish(event_of(json_of(msg), None, self._keys, source=self._source))
         except Exception as error:  # whatever it is: the service goes on, and its operator is told
             self._losses.add(msg, error)
         else:

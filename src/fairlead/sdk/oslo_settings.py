@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fairlead.core.attributes import check_attributes, shown
 from fairlead.core.durations import parse_size
-from fairlead.core.oslo import KeyTable
+from fairlead.core.oslo_keys import KeyTable
 from fairlead.drivers.http_sync import HttpOrigin
 from fairlead.drivers.oslo import Options
 from fairlead.errors import ConfigError, InvalidEvent

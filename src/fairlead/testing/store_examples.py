@@ -18,8 +18,9 @@ from fairlead.core.channel import (
     ReplayFrom,
     Skip,
 )
-from fairlead.core.event import Event, Form, partition_of
+from fairlead.core.event import Event, partition_of
 from fairlead.core.outcome import DELIVERED, Outcome
+from fairlead.core.payload import Form
 from fairlead.core.subscription import DeliveryOptions, Matching, Secrets, Start, Subscription, Target
 from fairlead.ports import Store
 

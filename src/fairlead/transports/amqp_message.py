@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from fairlead.core.answer import ANSWERS_HEADER, ARRAY
-from fairlead.core.codec import encode_binary
 from fairlead.core.event import Event
+from fairlead.core.http_binding import encode_binary
 from fairlead.core.signature import Signer
 from fairlead.drivers.amqp_message import Message
 from fairlead.ports import Delivery

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fairlead.core.codec import encode_batch, encode_binary
+from fairlead.core.codec import encode_batch
 from fairlead.core.event import Event
+from fairlead.core.http_binding import encode_binary
 from fairlead.core.signature import Signer
 from fairlead.core.subscription import Subscription, Target
 from fairlead.drivers.http_message import Route, header_block, route_to

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fairlead.core import amqp_binding, oslo
+from fairlead.core import amqp_binding
 from fairlead.core.event import Event
 from fairlead.core.json_mapping import JsonMapping
+from fairlead.core.oslo import event_of
+from fairlead.core.oslo_keys import KeyTable
 from fairlead.core.source_message import SourceMessage
 from fairlead.engine.sourcing.inlet import Format
 
@@ -30,11 +32,10 @@ def plain_json(mapping: JsonMapping) -> Format:
     return read
 
 
-def notifications(keys: oslo.KeyTable) -> Format:
+def notifications(keys: KeyTable) -> Format:
     """OpenStack's notifications in both envelopes."""
 
     def read(message: SourceMessage) -> Sequence[Event]:
-        event = oslo.event_of(message.body, message.content_type, message.headers, keys, source=None)
-        return (event,)
+        return (event_of(message.body, message.content_type, keys, source=None),)
 
     return read

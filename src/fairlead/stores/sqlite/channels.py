@@ -2,7 +2,7 @@
 """Channels on SQLite, as their owner uses them: `fairlead.ports.Channels`.
 
 Every write of an owner names its fence, and one that is not the store's writes nothing. What changes a
-channel from outside (replay, release, skip, retention) is in `sqlite_replay`.
+channel from outside (replay, release, skip, retention) is in `replay.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The store in one SQLite file: the composition behind `fairlead.ports.Store`.
 
-One writer (`sqlite_writer`) owns the file; two readers look on: one for what deliveries wait for, one for
+One writer (`writer.py`) owns the file; two readers look on: one for what deliveries wait for, one for
 lists, so that a long search holds up nobody. In memory, or under a given executor, all is one connection.
 """
 
