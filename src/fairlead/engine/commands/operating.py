@@ -13,8 +13,9 @@ from fairlead.core.event import partition_of
 from fairlead.core.log import Entry
 from fairlead.core.policy import Principal
 from fairlead.core.subscription import Subscription
-from fairlead.engine.commands.lane_reading import Span, first_wanted
 from fairlead.engine.commands.replaying import Replayed, Replaying, ReplayRequest
+from fairlead.engine.finding import find_channel, find_subscription
+from fairlead.engine.lane_reading import Span, first_wanted
 from fairlead.engine.permissions import require
 from fairlead.engine.retention.turn import Turn
 from fairlead.engine.revisions import Revisions
@@ -59,7 +60,7 @@ class Operating:
     async def replay(self, principal: Principal, id: str, request: ReplayRequest) -> Replayed:
         """Begin again at an earlier place; see `Replaying.replay` for what it does and raises."""
         require(principal, "operate", subscription=id)
-        subscription = await self._find(id)
+        subscription = await find_subscription(self._store, id)
         replayed = await self._replaying.replay(subscription, request)
         extra = {"subscription": id, "generation": replayed.generation, "events": replayed.events}
         _log.info("subscription replayed", extra={**extra, "by": principal.name})
@@ -82,7 +83,7 @@ class Operating:
             InvalidRequest: not exactly one of `key`, `keys` and `state`.
         """
         require(principal, "operate", subscription=id)
-        subscription = await self._find(id)
+        subscription = await find_subscription(self._store, id)
         await self._lanes(id, key, keys, state)
         if subscription.state != "active":
             raise WrongState(
@@ -103,7 +104,7 @@ class Operating:
     ) -> int:
         """Give lanes a new schedule from attempt 0, now. How many lanes. Raises as `retry` but WrongState."""
         require(principal, "operate", subscription=id)
-        await self._find(id)
+        await find_subscription(self._store, id)
         lanes = await self._lanes(id, key, keys, state)
         now = self._clock.now()
         affected = 0
@@ -129,9 +130,9 @@ class Operating:
             does not cover the event.
         """
         require(principal, "operate", subscription=id)
-        subscription = await self._find(id)
-        channel = ChannelId(id, partition_of(key, self._store.log.partitions))
-        state = await self._state(channel)
+        subscription = await find_subscription(self._store, id)
+        state = await find_channel(self._store, id, partition_of(key, self._store.log.partitions))
+        channel = state.fence.channel
         hold = _held(state).get(key)
         if hold is None:
             raise _no_lane(id, [key], "/key")
@@ -173,12 +174,11 @@ class Operating:
             return {ChannelId(id, partition): None for partition in range(self._store.log.partitions)}
         by_channel: dict[ChannelId, list[str] | None] = {}
         for partition, named in self._by_partition(keys).items():
-            channel = ChannelId(id, partition)
-            held = _held(await self._state(channel))
+            held = _held(await find_channel(self._store, id, partition))
             missing = [key for key in named if key not in held]
             if missing:
                 raise _no_lane(id, missing, pointer)
-            by_channel[channel] = named
+            by_channel[ChannelId(id, partition)] = named
         return by_channel
 
     def _by_partition(self, keys: Sequence[str]) -> dict[int, list[str]]:
@@ -191,18 +191,6 @@ class Operating:
         span = Span(state.fence.channel.partition, hold.key, hold.head_pos, state.progress.scan_pos)
         return await first_wanted(self._store.log, span, await self._revisions.of(subscription, state))
 
-    async def _state(self, channel: ChannelId) -> ChannelState:
-        state = await self._store.channels.load(channel)
-        if state is None:
-            raise _not_found(channel.subscription)
-        return state
-
-    async def _find(self, id: str) -> Subscription:
-        subscription = await self._store.subscriptions.get(id)
-        if subscription is None:
-            raise _not_found(id)
-        return subscription
-
     def _note(self, message: str, id: str, principal: Principal, affected: int) -> None:
         _log.info(message, extra={"subscription": id, "by": principal.name, "lanes": affected})
 
@@ -210,10 +198,6 @@ class Operating:
 def _held(state: ChannelState) -> dict[str, Hold]:
     """The lanes that are held or parked, by key; one that is only slow is not."""
     return {hold.key: hold for hold in state.holds if hold.state != "slow"}
-
-
-def _not_found(id: str) -> NotFound:
-    return NotFound(f"there is no subscription {id!r}; GET /subscriptions lists those there are")
 
 
 def _no_lane(id: str, keys: Sequence[str], pointer: str) -> NotFound:

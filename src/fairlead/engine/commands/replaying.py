@@ -7,12 +7,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fairlead.core.channel import ChannelId, ChannelState, ReplayFrom
+from fairlead.core.channel import ReplayFrom
 from fairlead.core.durations import format_time
 from fairlead.core.event import partition_of
 from fairlead.core.log import Entry, EventQuery
 from fairlead.core.subscription import Subscription
-from fairlead.engine.commands.lane_reading import Span, head_and_count
+from fairlead.engine.finding import find_channel, find_subscription
+from fairlead.engine.lane_reading import Span, head_and_count
 from fairlead.engine.retention.turn import Turn
 from fairlead.engine.revisions import Revisions
 from fairlead.errors import (
@@ -20,7 +21,6 @@ from fairlead.errors import (
     Fault,
     InvalidRequest,
     InvalidSubscription,
-    NotFound,
     NotReplayable,
     WrongState,
 )
@@ -127,7 +127,7 @@ class Replaying:
             # A change begins a new generation everywhere, also where nothing is sent again.
             starts = {partition: position + 1 for partition, position in read.items() if changes}
             starts |= {one.partition: one.first for one in stretches}
-            replacement = _replacement(await self._again(subscription.id), request)
+            replacement = _replacement(await find_subscription(self._store, subscription.id), request)
             fences = await self._store.channels.replay(
                 subscription.id,
                 [ReplayFrom(partition, first, request.key) for partition, first in starts.items()],
@@ -135,7 +135,7 @@ class Replaying:
                 replacement,
             )
         if replacement is not None:
-            await self._dispatcher.adopt(await self._again(subscription.id))
+            await self._dispatcher.adopt(await find_subscription(self._store, subscription.id))
         generation = max(fence.generation for fence in fences.values())
         return Replayed(generation, tuple(stretches), events)
 
@@ -211,7 +211,7 @@ class Replaying:
         if key is None:
             return sum(one.last - one.first + 1 for one in stretches)
         ((partition, first, last),) = stretches
-        state = await self._state(subscription.id, partition)
+        state = await find_channel(self._store, subscription.id, partition)
         wants = await self._revisions.of(subscription, state)
         span = Span(partition, key, first, last)
         _, count = await head_and_count(self._store.log, span, wants, most=MOST_COUNTED)
@@ -224,19 +224,7 @@ class Replaying:
 
     async def _read(self, id: str, partition: int) -> int:
         """How far a channel has read."""
-        return (await self._state(id, partition)).progress.scan_pos
-
-    async def _state(self, id: str, partition: int) -> ChannelState:
-        state = await self._store.channels.load(ChannelId(id, partition))
-        if state is None:
-            raise NotFound(f"subscription {id!r} was deleted meanwhile")
-        return state
-
-    async def _again(self, id: str) -> Subscription:
-        subscription = await self._store.subscriptions.get(id)
-        if subscription is None:
-            raise NotFound(f"subscription {id!r} was deleted meanwhile")
-        return subscription
+        return (await find_channel(self._store, id, partition)).progress.scan_pos
 
 
 def _check(request: ReplayRequest) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from fairlead.core.policy import Principal
 from fairlead.core.subscription import Secrets, State, Subscription
-from fairlead.engine.commands.grants import require_coverage
 from fairlead.engine.commands.secrets import Silenced, check_secret, complete, signed_as, silenced, succeed
 from fairlead.engine.commands.target_checks import TargetChecks
+from fairlead.engine.finding import find_subscription, no_subscription
 from fairlead.engine.pages import Page, from_cursor, to_cursor
-from fairlead.engine.permissions import may_see, require, require_sight
+from fairlead.engine.permissions import may_see, require, require_coverage, require_sight
 from fairlead.engine.retention.turn import Turn
-from fairlead.errors import Fault, InvalidSubscription, NotFound, RevisionMismatch, SubscriptionExists
+from fairlead.errors import Fault, InvalidSubscription, RevisionMismatch, SubscriptionExists
 from fairlead.ports import Bus, Clock, Sender, Store
 from fairlead.telemetry import Telemetry
 
@@ -127,7 +127,7 @@ class Subscribing:
     async def get(self, principal: Principal, id: str) -> Subscription:
         """Raises NotFound, Forbidden."""
         require_sight(principal, id)
-        return await self._find(id)
+        return await find_subscription(self._store, id)
 
     async def list(
         self, principal: Principal, *, state: State | None = None, limit: int = 100, after: str | None = None
@@ -146,9 +146,9 @@ class Subscribing:
     async def delete(self, principal: Principal, id: str) -> None:
         """Delete it, also while something is in flight; its generation is never reused. Raises NotFound."""
         require(principal, "subscribe", subscription=id)
-        await self._find(id)
+        await find_subscription(self._store, id)
         if not await self._store.subscriptions.delete(id):
-            raise _not_found(id)
+            raise no_subscription(id)
         await self._dispatcher.drop(id)  # after it: a store that refuses leaves it served
         self._telemetry.deliveries.forget(id)
         _log.info("subscription deleted", extra={"subscription": id, "by": principal.name})
@@ -173,7 +173,7 @@ class Subscribing:
         require(principal, "subscribe", subscription=id)
         if secret is not None:
             check_secret(secret)
-        subscription = await self._find(id)
+        subscription = await find_subscription(self._store, id)
         before = subscription.secrets
         given = Secrets(secret or "", answer=before.answer)
         fresh, shown = complete(given, subscription.options.signature, self._random_bytes)
@@ -235,19 +235,13 @@ class Subscribing:
 
     async def _enter(self, principal: Principal, id: str, state: State, reason: str | None) -> Subscription:
         require(principal, "subscribe", "operate", subscription=id)
-        subscription = await self._find(id)
+        subscription = await find_subscription(self._store, id)
         if subscription.state == state:
             return subscription
         subscription = await self._store.subscriptions.set_state(id, state, reason, self._clock.now())
         await self._dispatcher.adopt(subscription)
         extra = {"subscription": id, "state": state, "by": principal.name}
         _log.info("subscription entered a state", extra=extra)
-        return subscription
-
-    async def _find(self, id: str) -> Subscription:
-        subscription = await self._store.subscriptions.get(id)
-        if subscription is None:
-            raise _not_found(id)
         return subscription
 
 
@@ -282,7 +276,3 @@ def _changed(previous: Subscription) -> RevisionMismatch:
         f"subscription {previous.id!r} was changed meanwhile, to revision {previous.revision}; read it again",
         members={"revision": previous.revision},
     )
-
-
-def _not_found(id: str) -> NotFound:
-    return NotFound(f"there is no subscription {id!r}; GET /subscriptions lists those there are")

@@ -12,13 +12,13 @@ from fairlead.core.log import Entry
 from fairlead.core.outcome import OutcomeKind
 from fairlead.core.policy import Principal
 from fairlead.core.subscription import Subscription
-from fairlead.engine.commands.lane_reading import Span, head_and_count
+from fairlead.engine.finding import find_channel, find_subscription
+from fairlead.engine.lane_reading import Span, head_and_count
 from fairlead.engine.pages import Number, Page, from_cursor, to_cursor
 from fairlead.engine.permissions import ANY, reads_all, require
 from fairlead.engine.queries.routes import transport_of
 from fairlead.engine.revisions import Revisions, Wants
 from fairlead.engine.sending.views import ChannelView
-from fairlead.errors import NotFound
 from fairlead.ports import Store
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class LaneQueries:
         for row in rows[:limit]:
             partition = row.channel.partition
             if partition not in known:
-                channel = await self._state(row.channel)
+                channel = await find_channel(self._store, *row.channel)
                 known[partition] = await self._revisions.of(subscription, channel), channel.fence.target
             wants, target = known[partition]
             hold = row.hold
@@ -128,7 +128,7 @@ class LaneQueries:
         views = {view.channel.partition: view for view in self._dispatcher.views(id)}
         items = []
         for partition in partitions[:limit]:
-            state = await self._state(ChannelId(id, partition))
+            state = await find_channel(self._store, id, partition)
             at_broker = await self._dispatcher.at_broker(id, partition)
             items.append(_channel(subscription, state, views.get(partition), at_broker))
         more = len(partitions) > limit
@@ -136,16 +136,7 @@ class LaneQueries:
 
     async def _find(self, principal: Principal, id: str) -> Subscription:
         require(principal, "read", "operate", subscription=id)
-        subscription = await self._store.subscriptions.get(id)
-        if subscription is None:
-            raise NotFound(f"there is no subscription {id!r}; GET /subscriptions lists those there are")
-        return subscription
-
-    async def _state(self, channel: ChannelId) -> ChannelState:
-        state = await self._store.channels.load(channel)
-        if state is None:
-            raise NotFound(f"subscription {channel.subscription!r} was deleted meanwhile")
-        return state
+        return await find_subscription(self._store, id)
 
     async def _entry(self, partition: int, position: int) -> Entry | None:
         entries = await self._store.log.read(partition, position - 1, 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fairlead.core.log import Entry
 from fairlead.core.queues import Run
-from fairlead.engine.commands.lane_reading import Span, first_wanted
+from fairlead.engine.lane_reading import Span, first_wanted
 from fairlead.ports import Parcel
 
 if TYPE_CHECKING:
