@@ -129,7 +129,7 @@ class StillDispatcher:
     async def at_broker(self, id: str, partition: int | None = None) -> int:
         return 0
 
-    def rates(self, id: str) -> float:
+    def rate(self, id: str) -> float:
         return 1.25
 
 

@@ -39,5 +39,10 @@ class Outcome(msgspec.Struct, frozen=True):
         """Whether the target itself answered: resets the breaker (design, section 5)."""
         return self.failed or self.kind in ("delivered", "rejected", "throttled", "chain", "gone", "stale")
 
+    @property
+    def seen(self) -> tuple[int, int]:
+        """Of a `stale` answer the (generation, epoch) that the receiver has seen."""
+        return self.generation or 0, self.epoch or 0
+
 
 DELIVERED = Outcome("delivered")

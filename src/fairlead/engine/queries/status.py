@@ -142,7 +142,7 @@ class StatusQueries:
             "public_key": public_key(secret) if secret.startswith("whsk_") else None,
             "lag_events": lag.events,
             "lag_seconds": round(lag.seconds, 3),
-            "rate_per_second": round(self._dispatcher.rates(id), 1),
+            "rate_per_second": round(self._dispatcher.rate(id), 1),
             "held_lanes": counts.get("held", 0),
             "parked_lanes": counts.get("parked", 0),
             "skipped_events": await self._store.channels.count_skips(id),

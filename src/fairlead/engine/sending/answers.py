@@ -41,7 +41,6 @@ def _believed(outcome: Outcome, fence: Fence) -> Outcome:
     """A `stale` that names nothing newer than the delivery itself is no reason to send it again at once."""
     if outcome.kind != "stale":
         return outcome
-    told = (outcome.generation or 0, outcome.epoch or 0)
-    if told > (fence.generation, fence.epoch):
+    if outcome.seen > (fence.generation, fence.epoch):
         return outcome
     return Outcome("unavailable", outcome.status, "answered stale, but named nothing newer than the delivery")

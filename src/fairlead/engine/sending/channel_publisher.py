@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fairlead.core.window import Sent
 from fairlead.engine.sending.links import Links
 from fairlead.engine.sending.parcels import with_skips
@@ -95,14 +97,7 @@ class ChannelPublisher:
             owner.wake()
         link = self._links.get(owner.fence.target)
         if link is not None and delivery.fence == owner.fence:  # answered for or not: `flseq` has no gap
-            told = Delivery(
-                delivery.subscription,
-                delivery.target,
-                delivery.fence,
-                delivery.floor,
-                (parcel,),
-                seq=sent.seq,
-            )
+            told = msgspec.structs.replace(delivery, parcels=(parcel,))
             link.publish(told, partial(self._published, sent))
 
     def _published(self, sent: Sent, result: Published) -> None:

@@ -227,7 +227,7 @@ class Dispatcher:
         subscriber = self._subscribers.get(subscription_id)
         return 0 if subscriber is None else await subscriber.links.depth(partition)
 
-    def rates(self, subscription_id: str) -> float:
+    def rate(self, subscription_id: str) -> float:
         """Events delivered a second, over the last ten."""
         subscriber = self._subscribers.get(subscription_id)
         return 0.0 if subscriber is None else subscriber.rate()

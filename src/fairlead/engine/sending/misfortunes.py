@@ -49,7 +49,7 @@ class Misfortunes:
         elif verdict.stop is not None:
             self._end(subscription, "stopped", "exhausted")
         elif verdict.stale is not None:
-            told = (verdict.stale.generation or 0, verdict.stale.epoch or 0)
+            told = verdict.stale.seen
             if told > (owner.fence.generation, owner.fence.epoch):
                 owner.pause()
                 owner.keep(asyncio.create_task(self._catch_up(subscription, owner, told)))

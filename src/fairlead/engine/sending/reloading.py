@@ -54,7 +54,7 @@ class Reloading:
                 except (StoreBusy, StoreFull) as refusal:
                     self._outdated = True
                     if not said:
-                        extra = {"channel": owner.channel, "detail": str(refusal)}
+                        extra = {**owner.channel._asdict(), "detail": str(refusal)}
                         _log.warning("a channel cannot be read anew yet", extra=extra)
                     said = True
                     await asyncio.sleep(RETRY_SECONDS)

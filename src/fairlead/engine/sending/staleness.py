@@ -52,7 +52,7 @@ async def _raise_epoch(owner: Owner, at_least: int) -> None:
             return
         except (StoreBusy, StoreFull, StoreError) as failure:
             if not said:
-                extra = {"channel": owner.channel, "detail": str(failure)}
+                extra = {**owner.channel._asdict(), "detail": str(failure)}
                 _log.error("a channel's epoch cannot be raised yet", extra=extra)
             said = True
         await asyncio.sleep(RETRY_SECONDS)
