@@ -82,7 +82,7 @@ class Histogram:
 
 
 class Telemetry:
-    """Every number that is counted; gauges are read when they are shown (`engine/metrics.py`)."""
+    """Every number that is counted; gauges are read when they are shown (`engine/queries/status.py`)."""
 
     def __init__(self) -> None:
         self.accepted = Counter()

@@ -53,7 +53,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class StoreTools:
-    """What is done to the store of a configuration from outside; see `stores.sqlite_tools`."""
+    """What is done to the store of a configuration from outside; see `stores/sqlite/tools.py`."""
 
     path: str
 

@@ -22,7 +22,8 @@ from fairlead.core.payload import check_coding
 from fairlead.core.policy import Principal
 from fairlead.engine.ingest import Ingest
 from fairlead.engine.reject_ids import RejectIds
-from fairlead.errors import Fault, Forbidden, InvalidEvent, MalformedJson, Problem, UnsupportedMediaType
+from fairlead.engine.sourcing.inlet import reason_of
+from fairlead.errors import Fault, Forbidden, InvalidEvent, MalformedJson, UnsupportedMediaType
 from fairlead.ports import Clock, Reject, Store
 
 SOURCE = "/imagefactory"
@@ -79,7 +80,7 @@ class ImagefactoryBridge:
         except (MalformedJson, InvalidEvent, UnsupportedMediaType) as problem:
             hides = isinstance(problem, TooManySecrets | UnsupportedMediaType)  # credentials, from us as well
             kept = b"" if hides else redact_blindly(body)
-            await self._keep(path, headers, kept, len(body), _reason(problem))
+            await self._keep(path, headers, kept, len(body), reason_of(problem))
             raise
         return await self._store_callback(principal, callback)
 
@@ -205,7 +206,3 @@ def _require(principal: Principal) -> None:
 def _invalid(pointer: str, detail: str) -> InvalidEvent:
     fault = Fault(pointer=pointer, detail=detail)
     return InvalidEvent(f"not a callback of Imagefactory: {pointer or 'the body'} {detail}", faults=[fault])
-
-
-def _reason(problem: Problem) -> str:
-    return f"{problem.type}: {problem.detail}"

@@ -23,6 +23,8 @@ from fairlead.errors import Fault, InvalidEvent, Problem, TooLarge, UnsupportedM
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
+FENCE = "application/vnd.fairlead.fence+json"
+"""Of a delivery without an event, which asks for an answer."""
 SUPPORTED = (STRUCTURED, BATCH, "any other with ce-specversion (binary mode)")
 
 _read = msgspec.json.Decoder().decode

@@ -22,13 +22,14 @@ import msgspec
 
 from fairlead.core.answer import ANSWERS_HEADER, ARRAY, Stale
 from fairlead.core.channel import ChannelId
+from fairlead.core.codec import FENCE, STRUCTURED
 from fairlead.core.event import Event
 from fairlead.core.signature import ID, check_secret, verify
 from fairlead.core.stamps import FenceStamps, Stamps, read_fence
 from fairlead.errors import Problem, TooLarge, UnsupportedMediaType
 from fairlead.sdk.applying import Applier, Outcome
 from fairlead.sdk.bus_answer import BusAnswer
-from fairlead.sdk.deliveries import FENCE, STRUCTURED, media_type_of, read_structured
+from fairlead.sdk.deliveries import media_type_of, read_structured
 
 log = logging.getLogger("fairlead.receiver")
 

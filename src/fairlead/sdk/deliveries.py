@@ -6,16 +6,13 @@ from __future__ import annotations
 import msgspec
 
 from fairlead.core.answer import AnswerDocument, Result, Stale, encode_results
-from fairlead.core.codec import decode_batch, decode_delivery
+from fairlead.core.codec import BATCH, FENCE, STRUCTURED, decode_batch, decode_delivery
 from fairlead.core.event import Event
 from fairlead.core.stamps import Stamps, read_batch_stamps, read_fence, read_stamps, stamps_among
 from fairlead.errors import InboxError, InvalidEvent, Overloaded, UnsupportedMediaType
 from fairlead.sdk.applying import Applier
 from fairlead.sdk.reply import JSON, Reply, of_answer, of_problem, of_stale
 
-STRUCTURED = "application/cloudevents+json"
-BATCH = "application/cloudevents-batch+json"
-FENCE = "application/vnd.fairlead.fence+json"
 MAX_BATCH_EVENTS = 1000
 
 

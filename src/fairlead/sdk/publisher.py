@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from fairlead.core.codec import encode_structured
+from fairlead.core.codec import BATCH, encode_structured
 from fairlead.core.durations import format_time
 from fairlead.core.event import Event
 from fairlead.drivers.http_sync import HttpOrigin
@@ -65,7 +65,7 @@ class Publisher:
         self._url, self._source = url, source
         self._path = Path(outbox).absolute()  # a fork opens it again, and may have changed its directory
         self._max_bytes, self._on_refused, self._ca_file = max_bytes, on_refused, ca_file
-        self._headers = {"content-type": "application/cloudevents-batch+json", "user-agent": "Fairlead/1.0"}
+        self._headers = {"content-type": BATCH, "user-agent": "Fairlead/1.0"}
         if api_key is not None:
             self._headers["authorization"] = f"Bearer {api_key}"
         self._closed = False

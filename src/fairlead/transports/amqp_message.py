@@ -5,23 +5,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from fairlead.core.amqp_binding import PREFIXES
 from fairlead.core.answer import ANSWERS_HEADER, ARRAY
+from fairlead.core.codec import FENCE, STRUCTURED
 from fairlead.core.event import Event
 from fairlead.core.http_binding import encode_binary
 from fairlead.core.signature import Signer
 from fairlead.drivers.amqp_message import Message
 from fairlead.ports import Delivery
 from fairlead.transports.content import (
-    EVENT_TYPE,
-    FENCE_TYPE,
     fence_body,
     stamps,
     structured,
     webhook_id,
 )
-
-PREFIX = "cloudEvents_"
-"""What an attribute's header begins with in binary mode (CloudEvents AMQP binding 1.0.2, section 3.1.3.1)."""
 
 
 def message_of(delivery: Delivery, signer: Signer, timestamp: int, reply_to: str) -> Message:
@@ -34,13 +31,13 @@ def message_of(delivery: Delivery, signer: Signer, timestamp: int, reply_to: str
     answered = delivery.subscription.options.settles == "applied"
     further: dict[str, Any] = {ANSWERS_HEADER: ARRAY} if answered else {}
     if not delivery.parcels:
-        content_type, body = FENCE_TYPE, fence_body(delivery)
+        content_type, body = FENCE, fence_body(delivery)
     elif delivery.target.mode == "binary":
         event = delivery.parcels[0].entry.event
         content_type, body = _data_of(event)
         further = _attributes(delivery, event)
     else:
-        content_type, body = EVENT_TYPE, structured(delivery)[0]
+        content_type, body = STRUCTURED, structured(delivery)[0]
     message_id = webhook_id(delivery)
     headers = {
         **further,
@@ -53,7 +50,7 @@ def message_of(delivery: Delivery, signer: Signer, timestamp: int, reply_to: str
 def _attributes(delivery: Delivery, event: Event) -> dict[str, Any]:
     """The event's attributes and the chain's; AMQP has strings, integers and booleans of its own."""
     both = {**event.attributes, **stamps(delivery, delivery.parcels[0])}
-    return {f"{PREFIX}{name}": value for name, value in both.items() if name != "datacontenttype"}
+    return {f"{PREFIXES[0]}{name}": value for name, value in both.items() if name != "datacontenttype"}
 
 
 def _data_of(event: Event) -> tuple[str, bytes]:

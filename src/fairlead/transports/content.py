@@ -8,11 +8,10 @@ from hashlib import blake2b
 import msgspec
 
 from fairlead.core.codec import encode_stamped
+from fairlead.core.stamps import Stamps
 from fairlead.ports import Delivery, Parcel
 
-EVENT_TYPE = "application/cloudevents+json"
-BATCH_TYPE = "application/cloudevents-batch+json"
-FENCE_TYPE = "application/vnd.fairlead.fence+json"
+USER_AGENT = "Fairlead/1.0"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -32,16 +31,17 @@ def webhook_id(delivery: Delivery) -> str:
 
 def stamps(delivery: Delivery, parcel: Parcel) -> dict[str, str]:
     """The chain's attributes of one event (design, section 6)."""
-    values = {
-        **_common_stamps(delivery),
-        "flpos": str(parcel.entry.position),
-        "flprev": str(parcel.prev),
-    }
-    if delivery.seq is not None:
-        values["flseq"] = str(delivery.seq)
-    if parcel.skipped:
-        values["flskipped"] = " ".join(map(str, parcel.skipped))
-    return values
+    fence = delivery.fence
+    return Stamps(
+        fence.channel,
+        fence.generation,
+        fence.epoch,
+        delivery.floor,
+        parcel.entry.position,
+        parcel.prev,
+        delivery.seq,
+        parcel.skipped,
+    ).attributes()
 
 
 def _common_stamps(delivery: Delivery) -> dict[str, str]:

@@ -9,45 +9,33 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 
 from fairlead.drivers.http_client import HttpAnswer, HttpClient
 from fairlead.errors import HandshakeRefused
+from fairlead.transports.content import USER_AGENT
 
 _RATE = re.compile(r"[1-9][0-9]{0,9}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Consent:
-    """What a sink agreed to; `per_minute` None is any rate."""
-
-    per_minute: int | None = None
-
-    @property
-    def rate_per_second(self) -> float | None:
-        """The rate that may be used, in requests per second."""
-        return None if self.per_minute is None else self.per_minute / 60
-
-
 async def ask_consent(
     client: HttpClient, sink: str, *, origin: str, rate_per_second: float | None, timeout_seconds: float
-) -> Consent:
-    """Ask the exact URL of the sink.
+) -> float | None:
+    """Ask the exact URL of the sink; the requests a second that it agrees to, None for any number.
 
     Raises:
         HandshakeRefused: it answered, and did not consent.
         SendFailed: it did not answer.
     """
     asked = None if rate_per_second is None else max(1, math.ceil(rate_per_second * 60))
-    headers = [("user-agent", "Fairlead/1.0"), ("webhook-request-origin", origin)]
+    headers = [("user-agent", USER_AGENT), ("webhook-request-origin", origin)]
     if asked is not None:
         headers.append(("webhook-request-rate", str(asked)))
     answer = await client.request("OPTIONS", sink, headers=headers, timeout_seconds=timeout_seconds)
     return read_consent(answer, origin=origin, rate_asked=asked is not None)
 
 
-def read_consent(answer: HttpAnswer, *, origin: str, rate_asked: bool) -> Consent:
-    """What the answer to the OPTIONS agrees to.
+def read_consent(answer: HttpAnswer, *, origin: str, rate_asked: bool) -> float | None:
+    """The requests a second that the answer to the OPTIONS agrees to; None for any number.
 
     Raises:
         HandshakeRefused: says which header is missing or wrong.
@@ -66,11 +54,11 @@ def read_consent(answer: HttpAnswer, *, origin: str, rate_asked: bool) -> Consen
     if rate is None:
         if rate_asked:
             raise HandshakeRefused("the sink was asked for a rate and answered without WebHook-Allowed-Rate")
-        return Consent()
+        return None
     if rate == "*":
-        return Consent()
+        return None
     if not _RATE.match(rate):
         raise HandshakeRefused(
             f'WebHook-Allowed-Rate is {rate[:100]!r}; expected a whole number of requests per minute or "*"'
         )
-    return Consent(int(rate))
+    return int(rate) / 60

@@ -65,7 +65,7 @@ class HttpSender:
         if self._origin is None:
             raise HandshakeRefused(_NO_ORIGIN)
         try:
-            consent = await ask_consent(
+            return await ask_consent(
                 self._client,
                 target.sink,
                 origin=self._origin,
@@ -76,7 +76,6 @@ class HttpSender:
             raise HandshakeRefused(
                 f"the sink did not answer the handshake: {failure.detail}", members={"answered": False}
             ) from None
-        return consent.rate_per_second
 
     async def close(self) -> None:
         """Close every connection; idempotent."""

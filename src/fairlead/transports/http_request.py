@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fairlead.core.codec import encode_batch
+from fairlead.core.codec import BATCH, FENCE, STRUCTURED, encode_batch
 from fairlead.core.event import Event
 from fairlead.core.http_binding import encode_binary
 from fairlead.core.signature import Signer
@@ -19,16 +19,12 @@ from fairlead.core.subscription import Subscription, Target
 from fairlead.drivers.http_message import Route, header_block, route_to
 from fairlead.ports import Delivery
 from fairlead.transports.content import (
-    BATCH_TYPE,
-    EVENT_TYPE,
-    FENCE_TYPE,
+    USER_AGENT,
     fence_body,
     stamps,
     structured,
     webhook_id,
 )
-
-USER_AGENT = "Fairlead/1.0"
 
 _CONTENT_TYPE = b"content-type: %b\r\n"
 
@@ -116,9 +112,9 @@ def headers_and_body(delivery: Delivery, plan: Plan, timestamp: int) -> tuple[by
 def _content(delivery: Delivery) -> tuple[bytes, bytes]:
     """Content headers and body."""
     if not delivery.parcels:
-        return _CONTENT_TYPE % FENCE_TYPE.encode(), fence_body(delivery)
+        return _CONTENT_TYPE % FENCE.encode(), fence_body(delivery)
     if delivery.batch:
-        return _CONTENT_TYPE % BATCH_TYPE.encode(), encode_batch(structured(delivery))
+        return _CONTENT_TYPE % BATCH.encode(), encode_batch(structured(delivery))
     parcel = delivery.parcels[0]
     event = parcel.entry.event
     mode = delivery.target.mode
@@ -130,7 +126,7 @@ def _content(delivery: Delivery) -> tuple[bytes, bytes]:
             return header_block(headers), body
     # A binary event without data, or without a type for them, has no content type, which a webhook must have
     # (HTTP webhook, 2.1). Every CloudEvents receiver reads this mode too: it looks at the content type first.
-    return _CONTENT_TYPE % EVENT_TYPE.encode(), structured(delivery)[0]
+    return _CONTENT_TYPE % STRUCTURED.encode(), structured(delivery)[0]
 
 
 def _bare(event: Event) -> tuple[bytes, bytes]:

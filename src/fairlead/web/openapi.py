@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from fairlead import errors as e
+from fairlead.core.codec import BATCH
 from fairlead.core.problem import MEDIA_TYPE
 from fairlead.errors import Problem
 from fairlead.version import __version__
@@ -22,7 +23,6 @@ EVERYWHERE: tuple[type[Problem], ...] = (
 )  # fmt: skip
 """What any call may answer: it comes before the call itself, or is a defect."""
 LOGGED_IN: tuple[type[Problem], ...] = (e.Unauthenticated, e.Forbidden)
-_BATCH = "application/cloudevents-batch+json"
 _TAGS = {
     "events": "Publishing and looking at events",
     "subscriptions": "Who wants which events, where and how",
@@ -100,7 +100,7 @@ def _parameters(call: Call) -> list[dict[str, Any]]:
 def _content(call: Call, schema: Schema) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for media in call.media:
-        batch = media == _BATCH
+        batch = media == BATCH
         example = [call.example] if batch else call.example
         content[media] = {"schema": array(schema) if batch else schema, "example": example}
     return content

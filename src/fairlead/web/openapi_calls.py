@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairlead import errors as e
+from fairlead.core.codec import BATCH, STRUCTURED
 from fairlead.errors import Problem
 from fairlead.web.openapi_examples import EVENT, IMAGE, SUBSCRIPTION
 from fairlead.web.openapi_words import (
@@ -74,7 +75,7 @@ CALLS: tuple[Call, ...] = (
         "POST", "/events", "Publish one event, or an array of them; all or nothing",
         {202: ref("Accepted")}, (*BODY, e.InvalidEvent, *TAKING),
         takes=ref("Event"), example=EVENT,
-        media=("application/cloudevents+json", "application/cloudevents-batch+json"),
+        media=(STRUCTURED, BATCH),
     ),
     Call(
         "GET", "/events", "List, search or follow the log",

@@ -184,7 +184,7 @@ class Consumer:
             try:
                 result = await call()
             except (StoreBusy, StoreFull, Overloaded) as problem:
-                why = f"{problem.type}: {problem.detail}"
+                why = reason_of(problem)
             except (Problem, StoreFailed):
                 raise
             except (

@@ -23,14 +23,14 @@ import msgspec
 from fairlead.core.answer import AnswerDocument, Result, Stale, encode_results
 from fairlead.core.chain import conclude, decide
 from fairlead.core.channel import ChannelId
-from fairlead.core.codec import decode_batch, decode_structured
+from fairlead.core.codec import BATCH, FENCE, STRUCTURED, decode_batch, decode_structured
 from fairlead.core.event import Event
 from fairlead.core.stamps import FenceStamps, Stamps, read_batch_stamps, read_stamps
 from fairlead.drivers.http_message import HttpAnswer
 from fairlead.errors import InboxError, LockLost, Overloaded, Reject
 from fairlead.sdk import inbox_file
 from fairlead.sdk.applying import Applier
-from fairlead.sdk.deliveries import BATCH, FENCE, STRUCTURED, deliver
+from fairlead.sdk.deliveries import deliver
 from fairlead.sdk.handler import Call
 from fairlead.sdk.inbox import memory_of
 from fairlead.sdk.reply import Reply, of_answer, of_problem, of_stale
