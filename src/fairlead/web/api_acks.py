@@ -27,6 +27,5 @@ class AcksApi:
         request.query()
         id = request.params["id"]
         body = await request.body(MOST_ANSWER_BYTES)  # of strangers, as yet: no more than answers can take
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.named.items()}
-        self._answers.take(id, headers, body)
+        self._answers.take(id, request.texts, body)
         return NO_CONTENT

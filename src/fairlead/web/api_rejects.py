@@ -82,8 +82,7 @@ class BridgesApi:
             known = ", ".join(self._bridges)
             raise NotFound(f"there is no bridge {request.params['name']!r}; there are: {known}")
         path = request.params["path"]
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.named.items()}
-        limits = request.limits
+        headers, limits = request.texts, request.limits
         body, size = await read_beginning(
             request.receive,
             request.header(b"content-length"),

@@ -95,8 +95,7 @@ class WebApp:
         if is_open or not route.login:
             request.principal = ANYONE
         else:
-            texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in named.items()}
-            request.principal = await access.principal(texts)
+            request.principal = await access.principal(request.texts)
         return await route.handler(request)
 
 

@@ -3,7 +3,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+from fairlead.core.answer import AnswerResult
+from fairlead.core.channel import SkipReason
+from fairlead.core.failover import FailoverState
 from fairlead.core.policy import ACTIONS
+from fairlead.engine.node import Phase
+from fairlead.engine.queries.fates import Fate
+from fairlead.engine.sourcing.inlet import State as SourceState
 from fairlead.web.openapi_subscription import STATUS, SUBSCRIPTION_MEMBERS
 from fairlead.web.openapi_words import (
     ANY_TEXT,
@@ -114,7 +122,7 @@ SCHEMAS: dict[str, Schema] = {
             shown(
                 "subscription state",
                 subscription=ID,
-                state=words("pending", "in_flight", "delivered", "held", "parked", "skipped", "filtered"),
+                state=words(*get_args(Fate)),
             )
         ),
     ),
@@ -166,7 +174,7 @@ SCHEMAS: dict[str, Schema] = {
         position=COUNT,
         source=TEXT,
         id=TEXT,
-        reason=words("operator", "exhausted", "retention"),
+        reason=words(*get_args(SkipReason)),
         by=TEXT,
         at=TIME,
         note=TEXT,
@@ -191,7 +199,7 @@ SCHEMAS: dict[str, Schema] = {
         epoch=COUNT,
         target=COUNT,
         transport=words("http", "amqp"),
-        state=words("bus", "suspect", "rest", "drain", "waiting", "open"),
+        state=words(*get_args(FailoverState), "open"),
         reason=or_null(ANY_TEXT),
         since=or_null(TIME),
         switches=COUNT,
@@ -222,7 +230,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Readiness": shown(
         "status",
-        status=words("starting", "ready", "stopping", "failed"),
+        status=words(*get_args(Phase)),
         store=words("ok", "full", "damaged", "failed"),
         partitions_owned=COUNT,
         partitions=COUNT,
@@ -231,7 +239,7 @@ SCHEMAS: dict[str, Schema] = {
     "Source": shown(
         "name state since detail accepted duplicates rejected",
         name=ID,
-        state=words("up", "down", "waiting", "stopped"),
+        state=words(*get_args(SourceState)),
         since=TIME,
         detail=ANY_TEXT,
         accepted=COUNT,
@@ -246,7 +254,7 @@ SCHEMAS: dict[str, Schema] = {
         epoch=COUNT,
         seq=or_null(COUNT),
         key=or_null(ANY_TEXT),
-        result=words("applied", "duplicate", "failed", "rejected", "chain", "fence"),
+        result=words(*get_args(AnswerResult)),
         applied=or_null(COUNT),
     ),
 }

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
+
+from fairlead.core.outcome import OutcomeKind
+from fairlead.core.subscription import State
 
 Schema = dict[str, Any]
 
@@ -66,6 +69,6 @@ def page(item: Schema, **further: Schema) -> Schema:
     return shown("items next", items=array(item), next=or_null(TEXT), **further)
 
 
-OUTCOME = words("delivered", "unavailable", "rejected", "gone", "throttled", "forbidden", "stale", "chain")
-STATE = words("active", "paused", "stopped", "disabled")
+OUTCOME = words(*get_args(OutcomeKind))
+STATE = words(*get_args(State))
 STATUS_CODE = or_null({"type": "integer", "minimum": 100, "maximum": 599})

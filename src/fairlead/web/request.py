@@ -53,6 +53,11 @@ class Request(msgspec.Struct, eq=False):
         return self.named.get(name)
 
     @property
+    def texts(self) -> dict[str, str]:
+        """One value of each header, as text."""
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self.named.items()}
+
+    @property
     def local(self) -> bool:
         """Whether it came over loopback, and its Host says so too: a proxy here passes others on."""
         return is_loopback_peer(self.client) and is_loopback(self.named.get(b"host", b""))
