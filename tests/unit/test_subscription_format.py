@@ -399,6 +399,7 @@ def test_a_wrong_credential_is_refused(credential: dict[str, Any], pointer: str)
         ({"start": "Now"}, "/start"), ({"start": 5}, "/start"), ({"start": "2026-11-22"}, "/start"),
         ({"secret": "x"}, "/secret"), ({"secret": "whsec_" + "A" * 8}, "/secret"), ({"secret": 5}, "/secret"),
         ({"secret": "whsec_not base64"}, "/secret"), ({"secret": "whpk_" + "A" * 44}, "/secret"),
+        ({"secret": "whsk_" + b64encode(bytes(64)).decode()}, "/secret"),  # two halves of different keys
         ({"answer_secret": SIGNING_KEY}, "/answer_secret"), ({"receiver": "libary"}, "/receiver"),
         ({"settles": "confirm"}, "/settles"), ({"settles": "applied"}, "/settles"),
         ({"failover": "off"}, "/failover"),

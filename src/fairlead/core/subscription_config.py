@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
-from binascii import Error as Base64Error
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any, cast
 
 from fairlead.core.durations import format_duration, format_size, format_time, nearest, parse_time
 from fairlead.core.members import Members
 from fairlead.core.retry import RetryPolicy
-from fairlead.core.subscription import BatchOptions, DeliveryOptions, Secrets, Start
+from fairlead.core.subscription import BatchOptions, DeliveryOptions, Start
 from fairlead.errors import Fault
 
 DEFAULT_MEMBERS = (
@@ -25,8 +22,6 @@ CONFIG_MEMBERS = ("route", "start", *DEFAULT_MEMBERS, "secret", "answer_secret")
 _RETRY = ("first", "factor", "max", "give_up_after", "max_attempts", "jitter", "max_retry_after")
 _BATCH = ("max_events", "max_bytes", "max_wait")
 _MILLISECOND, _HOUR, _MONTH, _YEAR = 0.001, 3600.0, 30 * 86_400.0, 365 * 86_400.0
-_SHARED_BYTES, _KEY_BYTES = range(24, 65), (32, 64)
-_SHARED = '"whsec_" and base64 of 24 to 64 bytes'
 _FIXED_STATUSES = {410: "the sink is gone", 429: "the sink is throttling"}
 
 
@@ -120,51 +115,6 @@ def read_start(config: Members) -> Start:
 def rendered_start(start: Start) -> str:
     """`now`, `beginning` or a time."""
     return format_time(start.time) if start.time is not None else start.at
-
-
-def read_secrets(config: Members, previous: Secrets | None) -> Secrets:
-    """The secrets that `config` gives; the others are `previous`'s, or still to be made (`""`)."""
-    given = _secret(config, "secret", secret_fault)
-    answer = _secret(config, "answer_secret", _answer_secret_fault)
-    if previous is None:
-        return Secrets(given or "", answer=answer)
-    if answer is not None:
-        previous = replace(previous, answer=answer)
-    return previous if given in (None, previous.current) else Secrets(given, answer=previous.answer)
-
-
-def _secret(config: Members, name: str, fault: Callable[[object], str | None]) -> str | None:
-    """A secret of `config`, None where there is none or a wrong one."""
-    if name not in config:
-        return None
-    wrong = fault(config.raw(name))
-    if wrong is not None:
-        config.fault(name, wrong)
-    return None if wrong else cast(str, config.raw(name))
-
-
-def secret_fault(secret: object) -> str | None:
-    """What is wrong with a signing secret (Standard Webhooks), or None; the secret itself is never told.
-
-    `whsec_` and base64 of 24 to 64 random bytes, or `whsk_` and base64 of an Ed25519 key.
-    """
-    fits = _bytes_of(secret, "whsec_") in _SHARED_BYTES or _bytes_of(secret, "whsk_") in _KEY_BYTES
-    return None if fits else f'must be {_SHARED}, or "whsk_" and base64 of an Ed25519 key'
-
-
-def _answer_secret_fault(secret: object) -> str | None:
-    fits = _bytes_of(secret, "whsec_") in _SHARED_BYTES
-    return None if fits else f"must be {_SHARED}: answers are signed with v1"
-
-
-def _bytes_of(secret: object, prefix: str) -> int:
-    """How many bytes a secret of this kind holds, 0 for what is none."""
-    if not isinstance(secret, str) or not secret.startswith(prefix):
-        return 0
-    try:
-        return len(b64decode(secret.removeprefix(prefix), validate=True))
-    except (Base64Error, ValueError):
-        return 0
 
 
 def _retry(given: Members, base: RetryPolicy) -> RetryPolicy:

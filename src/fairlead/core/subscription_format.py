@@ -3,7 +3,7 @@
 
 `parse` and `render` are inverse but for what is write-only: what was read can be put back. Targets, `config`
 and the rules between members have modules of their own: `subscription_targets`, `subscription_config`,
-`subscription_rules`; `subscription_record` is the store's form.
+`subscription_secrets`, `subscription_rules`; `subscription_record` is the store's form.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from fairlead.core.subscription_config import (
     CONFIG_MEMBERS,
     default_options,
     read_options,
-    read_secrets,
     read_start,
     rendered_options,
     rendered_start,
 )
 from fairlead.core.subscription_rules import agreed_options
+from fairlead.core.subscription_secrets import read_secrets
 from fairlead.core.subscription_targets import TARGET_MEMBERS, read_target, rendered_target
 from fairlead.errors import Fault, InvalidFilter, InvalidSubscription, Problem
 

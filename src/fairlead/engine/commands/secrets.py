@@ -9,7 +9,7 @@ from typing import Literal
 
 from fairlead.core.signature import new_secret, new_signing_key
 from fairlead.core.subscription import DeliveryOptions, Predecessor, Secrets, Signature
-from fairlead.core.subscription_config import secret_fault
+from fairlead.core.subscription_secrets import secret_fault
 from fairlead.errors import Fault, InvalidRequest
 
 Silenced = Literal["earlier", "oldest"]
