@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
 from fairlead.core.answer import AnswerDocument, Stale
-from fairlead.errors import Fault, Problem
+from fairlead.core.problem import MEDIA_TYPE, problem_document
+from fairlead.errors import Problem
 
-JSON, PROBLEM = "application/json", "application/problem+json"
+JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Reply:
 
 def of_answer(answer: AnswerDocument, retry_after_seconds: int | None = None) -> Reply:
     """The reply that carries an answer (interface, section 7)."""
-    headers = {"content-type": PROBLEM if answer.type else JSON}
+    headers = {"content-type": MEDIA_TYPE if answer.type else JSON}
     if retry_after_seconds is not None:
         headers["retry-after"] = str(retry_after_seconds)
     return Reply(answer.status, headers, answer.encode())
@@ -39,28 +39,14 @@ def of_answer(answer: AnswerDocument, retry_after_seconds: int | None = None) ->
 
 def of_stale(stale: Stale) -> Reply:
     """The 409 that names the inbox's pair."""
-    return Reply(stale.status, {"content-type": PROBLEM}, stale.encode())
+    return Reply(stale.status, {"content-type": MEDIA_TYPE}, stale.encode())
 
 
 def of_problem(problem: Problem) -> Reply:
     """An RFC 9457 problem (interface, section 2)."""
-    document: dict[str, Any] = {
-        "type": problem.urn,
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        **problem.members,
-    }
-    if problem.faults:
-        document["errors"] = [_fault(fault) for fault in problem.faults]
-    headers = {"content-type": PROBLEM, **{name.lower(): value for name, value in problem.headers.items()}}
+    headers = {"content-type": MEDIA_TYPE, **{name.lower(): value for name, value in problem.headers.items()}}
     if problem.status == 401:
         headers.setdefault("www-authenticate", "StandardWebhooks")
     if problem.retry_after_seconds is not None:
         headers["retry-after"] = str(problem.retry_after_seconds)
-    return Reply(problem.status, headers, msgspec.json.encode(document))
-
-
-def _fault(fault: Fault) -> dict[str, Any]:
-    names = ("index", "pointer", "header", "query", "detail", "hint")
-    return {name: value for name in names if (value := getattr(fault, name)) is not None}
+    return Reply(problem.status, headers, msgspec.json.encode(problem_document(problem)))
