@@ -8,45 +8,15 @@ suite that every store passes unchanged.
 
 from __future__ import annotations
 
-from fairlead.ports.authenticator import (
-    Authenticator,
-    Credentials,
-)
-from fairlead.ports.bus import (
-    Bus,
-    Link,
-    LinkHealth,
-    Published,
-)
-from fairlead.ports.clock import (
-    Clock,
-)
-from fairlead.ports.log import (
-    Channels,
-    Log,
-)
-from fairlead.ports.records import (
-    ApiKey,
-    Attempts,
-    Keys,
-    Reject,
-    Rejects,
-    Subscriptions,
-)
-from fairlead.ports.sender import (
-    Answer,
-    Delivery,
-    Parcel,
-    Sender,
-)
-from fairlead.ports.source import (
-    Received,
-    Source,
-    SourceHealth,
-)
-from fairlead.ports.store import (
-    Store,
-)
+from fairlead.ports.authenticator import Authenticator, Credentials
+from fairlead.ports.bus import Bus, Link, LinkHealth, Published
+from fairlead.ports.channels import Channels
+from fairlead.ports.clock import Clock
+from fairlead.ports.log import Log
+from fairlead.ports.records import ApiKey, Attempts, Keys, Reject, Rejects, Subscriptions
+from fairlead.ports.sender import Answer, Delivery, Parcel, Sender
+from fairlead.ports.source import Received, Source, SourceHealth
+from fairlead.ports.store import Store
 
 __all__ = [
     "Answer",

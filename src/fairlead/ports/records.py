@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from fairlead.core.channel import (
-    Attempt,
-    ChannelId,
-)
+from fairlead.core.channel import Attempt, ChannelId
 from fairlead.core.outcome import Outcome
 from fairlead.core.policy import Grant
 from fairlead.core.subscription import Matching, Subscription

@@ -7,9 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from fairlead.core.channel import (
-    Fence,
-)
+from fairlead.core.channel import Fence
 from fairlead.core.log import Entry
 from fairlead.core.outcome import Outcome
 from fairlead.core.subscription import Subscription, Target

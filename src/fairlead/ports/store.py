@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fairlead.errors import StoreFailed
-from fairlead.ports.log import Channels, Log
+from fairlead.ports.channels import Channels
+from fairlead.ports.log import Log
 from fairlead.ports.records import Attempts, Keys, Rejects, Subscriptions
 
 
