@@ -19,7 +19,7 @@ from fairlead.core.retry import RetryPolicy
 from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching
 from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.engine.sending.flusher import Flusher
-from fairlead.engine.settings import Breaker, EngineSettings, Retention
+from fairlead.engine.settings import BreakerRules, EngineSettings, RetentionRules
 from fairlead.errors import FairleadError, StoreBusy, StoreCorrupt
 from fairlead.ports import Channels
 from fairlead.testing.simulation.disk import DiskFault
@@ -96,7 +96,7 @@ def test_a_subscriber_that_is_down_holds_back_only_itself() -> None:
         await scene.until_settled("dead")
         assert all(scene.sink.numbers(subject, "dead") for subject in SUBJECTS)
 
-    play(scenario, EngineSettings(breaker=Breaker(failures=3)))
+    play(scenario, EngineSettings(breaker=BreakerRules(failures=3)))
 
 
 def test_refusals_at_once_probe_as_soon_as_one_refusal() -> None:
@@ -110,7 +110,7 @@ def test_refusals_at_once_probe_as_soon_as_one_refusal() -> None:
         await scene.until_settled()
         assert scene.loop.time() - opened_at < 10.0
 
-    play(scenario, EngineSettings(breaker=Breaker(failures=3)))
+    play(scenario, EngineSettings(breaker=BreakerRules(failures=3)))
 
 
 def test_a_slow_answer_keeps_nothing_else_back_and_settles_when_it_comes() -> None:
@@ -486,7 +486,7 @@ def test_a_replay_sends_nothing_that_retention_has_deleted_though_memory_had_it(
         await scene.until_settled()
         assert (scene.sink.numbers(held), scene.sink.numbers(other)) == ([1], [2, 3])
 
-    play(scenario, EngineSettings(retention=Retention(keep_seconds=1.0, sweep_seconds=0.5)))
+    play(scenario, EngineSettings(retention=RetentionRules(keep_seconds=1.0, sweep_seconds=0.5)))
 
 
 def test_a_retry_outlives_a_channel_that_is_read_anew() -> None:

@@ -17,12 +17,12 @@ from fairlead.core.outcome import DELIVERED
 from fairlead.core.subscription import Matching, Target
 from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.engine.sending.views import RouteView
-from fairlead.engine.settings import DAY_SECONDS, EngineSettings, Retention
+from fairlead.engine.settings import DAY_SECONDS, EngineSettings, RetentionRules
 from fairlead.errors import Forbidden, InvalidQuery, NotFound
 from tests.contract.engine_scene import ANYONE, NOW, REFUSED, Scene, event, lane, play, principal
 
 MINE = ("/heat",)
-AGED = EngineSettings(retention=Retention(max_age_seconds=DAY_SECONDS))
+AGED = EngineSettings(retention=RetentionRules(max_age_seconds=DAY_SECONDS))
 
 
 def never() -> bool:

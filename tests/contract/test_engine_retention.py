@@ -15,12 +15,12 @@ from fairlead.core.channel import Attempt, ChannelId, Hold, Progress
 from fairlead.core.log import Entry
 from fairlead.core.subscription import Matching
 from fairlead.engine.retention.janitor import Janitor
-from fairlead.engine.settings import DAY_SECONDS, EngineSettings, Retention
+from fairlead.engine.settings import DAY_SECONDS, EngineSettings, RetentionRules
 from fairlead.errors import StoreBusy, StoreFailed
 from fairlead.ports import Reject
 from tests.contract.engine_scene import ANYONE, NOW, REFUSED, Scene, event, lane, play, subscription
 
-AGED = EngineSettings(retention=Retention(max_age_seconds=DAY_SECONDS))
+AGED = EngineSettings(retention=RetentionRules(max_age_seconds=DAY_SECONDS))
 KEYS = [f"k{n}" for n in range(6)]
 WEEK = 7 * DAY_SECONDS
 
@@ -29,7 +29,7 @@ def never() -> bool:
     return False
 
 
-def janitor_of(scene: Scene, rules: Retention) -> Janitor:
+def janitor_of(scene: Scene, rules: RetentionRules) -> Janitor:
     return Janitor(
         scene.clock,
         rules,
@@ -278,14 +278,14 @@ def test_max_bytes_deletes_the_oldest_until_the_log_fits() -> None:
         assert left, "no more than needed is deleted"
         assert len(await scene.store.channels.skips("console", None, 1000)) == deleted
 
-    play(scenario, EngineSettings(retention=Retention(max_bytes=600_000)))
+    play(scenario, EngineSettings(retention=RetentionRules(max_bytes=600_000)))
 
 
 def test_a_chore_that_fails_is_done_at_the_next_sweep_and_keeps_no_other_from_being_done(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario(scene: Scene) -> None:
-        janitor = janitor_of(scene, Retention(sweep_seconds=0.01))
+        janitor = janitor_of(scene, RetentionRules(sweep_seconds=0.01))
         await scene.publish(event(1))
         scene.clock.at += WEEK + 1
         oldest, calls = scene.store.log.oldest, 0
@@ -331,7 +331,7 @@ def test_a_damaged_row_stops_the_retention_of_its_partition_alone(caplog: pytest
 
 def test_a_failed_store_ends_the_janitor() -> None:
     async def scenario(scene: Scene) -> None:
-        janitor = janitor_of(scene, Retention(sweep_seconds=0.01))
+        janitor = janitor_of(scene, RetentionRules(sweep_seconds=0.01))
 
         async def broken() -> dict[int, int]:
             raise StoreFailed("broken")
@@ -351,7 +351,7 @@ def test_old_attempts_and_rejects_are_pruned() -> None:
         await rejects.add_reject(Reject("r-1", "nova", NOW, "not JSON", {}, b"?", 1))
         await scene.subscribed()
         await scene.settle(scene.channel("k1"), attempts=(Attempt(1, lane("k1"), 1, 0, NOW, 1, REFUSED),))
-        janitor = janitor_of(scene, Retention())
+        janitor = janitor_of(scene, RetentionRules())
         await janitor.sweep()
         assert (await scene.queries.attempts(ANYONE, "console")).items
         assert await rejects.rejects(None, None, 10)

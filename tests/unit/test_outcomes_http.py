@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fairlead.core.answer import AnswerDocument, AnswerResult, Result, Stale, encode_results
 from fairlead.core.channel import ChannelId, Fence
 from fairlead.core.outcome import Outcome
-from fairlead.core.outcomes_http import Reply, Verdict, judge, outcome_of_failure, retry_after
+from fairlead.core.outcomes_http import Judged, Reply, judge, outcome_of_failure, retry_after
 from fairlead.core.subscription import DeliveryOptions
 from fairlead.errors import SendFailed
 
@@ -147,7 +147,7 @@ def test_425_is_chain_only_with_our_problem_type() -> None:
 @pytest.mark.parametrize("result", ["applied", "duplicate"])
 def test_the_librarys_answer_delivers_and_says_what_is_applied(result: AnswerResult) -> None:
     verdict = judge(Reply(200, answer(result, 44)), [ITEM], fence=FENCE, options=LIBRARY, batch=False)
-    assert verdict == Verdict((Outcome("delivered", 200, applied=44),), heard=True)
+    assert verdict == Judged((Outcome("delivered", 200, applied=44),), heard=True)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_the_library_answers_for_each_event_of_a_batch() -> None:
 
 
 def test_a_fence_is_heard_by_its_answer_only() -> None:
-    def fence(reply: Reply) -> Verdict:
+    def fence(reply: Reply) -> Judged:
         return judge(reply, [], fence=FENCE, options=LIBRARY, batch=False)
 
     heard = fence(Reply(200, answer("fence")))

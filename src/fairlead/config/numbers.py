@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from fairlead.config.settings import Config
 from fairlead.core.failover import FailoverRules
-from fairlead.engine.settings import Breaker, EngineSettings, Limits, Retention
+from fairlead.engine.settings import BreakerRules, EngineSettings, Limits, RetentionRules
 
 
 def engine_settings(config: Config) -> EngineSettings:
@@ -18,13 +18,13 @@ def engine_settings(config: Config) -> EngineSettings:
             log_bytes=limits.log_bytes,
             request_timeout_seconds=limits.request_timeout_seconds,
         ),
-        retention=Retention(
+        retention=RetentionRules(
             keep_seconds=retention.keep_seconds,
             max_age_seconds=retention.max_age_seconds,
             max_bytes=retention.max_bytes,
             attempts_seconds=retention.attempts_seconds,
         ),
-        breaker=Breaker(
+        breaker=BreakerRules(
             failures=breaker.failures,
             probe_every_seconds=breaker.probe_every_seconds,
             probe_max_seconds=breaker.probe_max_seconds,

@@ -62,7 +62,7 @@ class Item(Protocol):
     def position(self) -> int: ...
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Judged(msgspec.Struct, frozen=True):
     """One outcome per item, in order (one for a fence); `heard`: the library spoke in this very epoch."""
 
     outcomes: tuple[Outcome, ...]
@@ -96,14 +96,14 @@ def outcome_of_failure(failure: SendFailed) -> Outcome:
 
 def judge(
     reply: Reply, items: Sequence[Item], *, fence: Fence, options: DeliveryOptions, batch: bool
-) -> Verdict:
+) -> Judged:
     """What an answer says of each event of a delivery; no items: of a fence."""
     if not items:
         return _judge_fence(reply, fence, options)
     if batch:
         return _judge_batch(reply, items, fence, options)
     outcome, heard = _judge_one(reply, items[0], fence, options)
-    return Verdict((outcome,), heard)
+    return Judged((outcome,), heard)
 
 
 def _judge_one(reply: Reply, item: Item, fence: Fence, options: DeliveryOptions) -> tuple[Outcome, bool]:
@@ -144,23 +144,23 @@ def _without_answer(reply: Reply, options: DeliveryOptions) -> Outcome:
     return Outcome("unavailable", status, _said(reply))
 
 
-def _judge_fence(reply: Reply, fence: Fence, options: DeliveryOptions) -> Verdict:
+def _judge_fence(reply: Reply, fence: Fence, options: DeliveryOptions) -> Judged:
     answer = _answer_for(reply, fence, None)
     if answer is not None and answer.result == "fence" and 200 <= reply.status < 300:
-        return Verdict((_DELIVERED[reply.status],), answer.epoch == fence.epoch)
+        return Judged((_DELIVERED[reply.status],), answer.epoch == fence.epoch)
     if 200 <= reply.status < 300:
         detail = (
             f"answered {reply.status} to a fence without the library's answer; is the receiver the library?"
         )
-        return Verdict((Outcome("unavailable", reply.status, detail),))
-    return Verdict((_without_answer(reply, options),))
+        return Judged((Outcome("unavailable", reply.status, detail),))
+    return Judged((_without_answer(reply, options),))
 
 
-def _judge_batch(reply: Reply, items: Sequence[Item], fence: Fence, options: DeliveryOptions) -> Verdict:
+def _judge_batch(reply: Reply, items: Sequence[Item], fence: Fence, options: DeliveryOptions) -> Judged:
     if reply.status == 207:
         return _judge_results(reply, items, fence, options)
     if options.receiver == "plain" and 200 <= reply.status < 300:
-        return Verdict((_DELIVERED[reply.status],) * len(items))
+        return Judged((_DELIVERED[reply.status],) * len(items))
     if 200 <= reply.status < 300:
         detail = f"answered {reply.status} to a batch; the library answers 207: is the receiver the library?"
         whole = Outcome("unavailable", reply.status, detail)
@@ -170,16 +170,16 @@ def _judge_batch(reply: Reply, items: Sequence[Item], fence: Fence, options: Del
         # Too large, or one bad event among good ones: none of the others may be given up for it. Their own
         # verdicts come when the lanes are sent one by one.
         whole = Outcome("unavailable", reply.status, f"{whole.detail}; the batch goes again one by one")
-    return Verdict(_first_of_each_run(items, whole))
+    return Judged(_first_of_each_run(items, whole))
 
 
-def _judge_results(reply: Reply, items: Sequence[Item], fence: Fence, options: DeliveryOptions) -> Verdict:
+def _judge_results(reply: Reply, items: Sequence[Item], fence: Fence, options: DeliveryOptions) -> Judged:
     """A 207: each event's own status; what is not listed, or follows a failure of its key, was not taken."""
     try:
         results = {(one.partition, one.position): one for one in parse_results(reply.body)}
     except InvalidRequest as error:
         whole = Outcome("unavailable", 207, f"answered 207, but: {clean(error.detail)}")
-        return Verdict(_first_of_each_run(items, whole))
+        return Judged(_first_of_each_run(items, whole))
     partition = fence.channel.partition
     outcomes: list[Outcome] = []
     failed: set[str] = set()
@@ -196,7 +196,7 @@ def _judge_results(reply: Reply, items: Sequence[Item], fence: Fence, options: D
             if outcome.kind != "delivered":
                 failed.add(item.key)
         outcomes.append(outcome)
-    return Verdict(tuple(outcomes), heard)
+    return Judged(tuple(outcomes), heard)
 
 
 def _reply_of(result: Result) -> Reply:

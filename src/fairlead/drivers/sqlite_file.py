@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SQLite as a file that one process owns: the only importer of `sqlite3`.
+"""SQLite as a file that one process owns.
 
 What is durable here is so because of four settings: WAL, `synchronous=FULL` (an fsync per commit),
 `fullfsync` where fsync alone does not reach the disk (macOS), and a lock that keeps every other process out.

@@ -32,7 +32,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
+class RetentionRules:
     """How long the log keeps events (`[retention]`).
 
     Attributes:
@@ -51,7 +51,7 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Breaker:
+class BreakerRules:
     """When a target counts as down, and how often it is probed then (`[breaker]`)."""
 
     failures: int = 10
@@ -73,8 +73,8 @@ class EngineSettings:
     """
 
     limits: Limits = field(default_factory=Limits)
-    retention: Retention = field(default_factory=Retention)
-    breaker: Breaker = field(default_factory=Breaker)
+    retention: RetentionRules = field(default_factory=RetentionRules)
+    breaker: BreakerRules = field(default_factory=BreakerRules)
     slow_after_seconds: float = 2.0
     read_ahead: int = 512
     window: int = 256

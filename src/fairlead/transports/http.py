@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.outcome import Outcome
-from fairlead.core.outcomes_http import Reply, Verdict, judge, outcome_of_failure, retry_after
+from fairlead.core.outcomes_http import Judged, Reply, judge, outcome_of_failure, retry_after
 from fairlead.core.subscription import Subscription, Target
 from fairlead.drivers.http_client import HttpClient
 from fairlead.errors import ForbiddenSink, HandshakeRefused, SendFailed
@@ -81,7 +81,7 @@ class HttpSender:
         """Close every connection; idempotent."""
         await self._client.close()
 
-    async def _try(self, delivery: Delivery, now: float) -> Verdict:
+    async def _try(self, delivery: Delivery, now: float) -> Judged:
         options = delivery.subscription.options
         try:
             plan = self._plan(delivery, now)
@@ -107,5 +107,5 @@ class HttpSender:
         return plan
 
 
-def _all(delivery: Delivery, outcome: Outcome) -> Verdict:
-    return Verdict((outcome,) * max(1, len(delivery.parcels)))
+def _all(delivery: Delivery, outcome: Outcome) -> Judged:
+    return Judged((outcome,) * max(1, len(delivery.parcels)))

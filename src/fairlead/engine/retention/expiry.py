@@ -14,7 +14,7 @@ from fairlead.core.subscription import Subscription
 from fairlead.engine.retention.retention import Stopped, last_before
 from fairlead.engine.retention.turn import Turn
 from fairlead.engine.revisions import Revisions
-from fairlead.engine.settings import Retention as Rules
+from fairlead.engine.settings import RetentionRules
 from fairlead.errors import NotFound
 from fairlead.ports import Clock, Store
 from fairlead.telemetry import Telemetry
@@ -38,7 +38,7 @@ class Expiry:
         dispatcher: Dispatcher,
         clock: Clock,
         telemetry: Telemetry,
-        rules: Rules,
+        rules: RetentionRules,
         *,
         revisions: Revisions,
         turn: Turn,

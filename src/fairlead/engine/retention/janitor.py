@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from fairlead.engine.commands.handshakes import Handshakes
 from fairlead.engine.retention.expiry import Expiry
 from fairlead.engine.retention.retention import Retention
-from fairlead.engine.settings import Retention as Rules
+from fairlead.engine.settings import RetentionRules
 from fairlead.errors import FairleadError, StoreFailed
 from fairlead.ports import Attempts, Clock, Rejects
 
@@ -26,7 +26,7 @@ class Janitor:
     def __init__(
         self,
         clock: Clock,
-        rules: Rules,
+        rules: RetentionRules,
         *,
         retention: Retention,
         expiry: Expiry,

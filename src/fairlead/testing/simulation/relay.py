@@ -12,7 +12,7 @@ from fairlead.core.egress import EgressPolicy
 from fairlead.core.failover import FailoverRules
 from fairlead.drivers.http_client import HttpClient
 from fairlead.engine.node import Node
-from fairlead.engine.settings import Breaker, EngineSettings, Limits, Retention
+from fairlead.engine.settings import BreakerRules, EngineSettings, Limits, RetentionRules
 from fairlead.errors import FairleadError
 from fairlead.ports import Answer, Delivery
 from fairlead.stores.sqlite.store import SqliteStore
@@ -253,13 +253,13 @@ def settings(configuration: Configuration) -> EngineSettings:
     """The engine's numbers, small, so that little time does much."""
     return EngineSettings(
         limits=Limits(request_timeout_seconds=3.0),
-        retention=Retention(
+        retention=RetentionRules(
             keep_seconds=configuration.keep_seconds,
             max_age_seconds=configuration.max_age_seconds,
             attempts_seconds=5.0,
             sweep_seconds=2.0,
         ),
-        breaker=Breaker(failures=4, probe_every_seconds=0.4, probe_max_seconds=2.0),
+        breaker=BreakerRules(failures=4, probe_every_seconds=0.4, probe_max_seconds=2.0),
         slow_after_seconds=0.3,
         read_ahead=5,
         window=WINDOW,
