@@ -105,7 +105,7 @@ def _events(file: str) -> Iterator[tuple[int, object]]:
             if file != "-":
                 text = stream.read(1 << 20) if stream.seekable() else ""
                 stream.seek(0)
-                if _is_one_document(text, stream):
+                if _is_one_document(text):
                     whole = json.load(stream)
                     yield from enumerate(whole if isinstance(whole, list) else [whole], start=1)
                     return
@@ -119,7 +119,7 @@ def _events(file: str) -> Iterator[tuple[int, object]]:
         raise click.ClickException(f"{_named(file)}: not JSON: {error}") from None
 
 
-def _is_one_document(beginning: str, stream: Any) -> bool:
+def _is_one_document(beginning: str) -> bool:
     """An array, or an object whose first line is not whole: not NDJSON."""
     if beginning.lstrip().startswith("["):
         return True

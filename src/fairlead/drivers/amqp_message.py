@@ -105,7 +105,6 @@ class Incoming(Message, frozen=True, gc=False):
 
     Attributes:
         tag, attachment: which delivery it is, for `Consumer.ack`.
-        delivered_before: how often the broker knows it was delivered before; 0 where it does not say.
         fault: why the headers could not be read, and are empty; "" where they could.
     """
 
@@ -115,11 +114,6 @@ class Incoming(Message, frozen=True, gc=False):
     tag: int = 0
     attachment: int = 0
     fault: str = ""
-
-    @property
-    def delivered_before(self) -> int:
-        count = self.headers.get("x-delivery-count", 0)
-        return int(count) if isinstance(count, int) else 0
 
 
 class Result(msgspec.Struct, frozen=True):

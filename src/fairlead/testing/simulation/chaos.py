@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from fairlead.testing.simulation.world import World
 
 FAULTS: tuple[DiskFault, ...] = ("busy", "full", "reserve", "lost", "unknown")
-OUTSIDE_SECONDS = 1.0
 
 
 class Chaos:
