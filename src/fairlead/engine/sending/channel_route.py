@@ -235,7 +235,7 @@ class ChannelRoute:
                 self._replaced = self._replaced and failover is not self.failover
                 owner.begin_epoch(fence)
         except Fenced:
-            owner.reload_soon()
+            owner.reloading.soon()
         except LeaseLost:
             owner.close()
         except (StoreBusy, StoreFull, StoreError) as failure:

@@ -192,14 +192,14 @@ class Dispatcher:
             yield
         finally:
             for owner in owners:
-                owner.reload_soon()
+                owner.reloading.soon()
                 owner.proceed()
-            await asyncio.gather(*(owner.reload() for owner in owners))
+            await asyncio.gather(*(owner.reloading.reload() for owner in owners))
 
     async def reload(self, subscription_id: str, partitions: Collection[int] | None = None) -> None:
         """The store's channels were changed: load them anew, once what is in flight has ended."""
         for owner in self._chosen(subscription_id, partitions):
-            owner.reload_soon()
+            owner.reloading.soon()
 
     def retry(self, subscription_id: str, keys: Collection[str] | None, state: str | None) -> int:
         """Try the heads of held or parked lanes now, those named or all in `state`; how many there are."""
@@ -256,7 +256,7 @@ class Dispatcher:
         try:
             await owner.load(state)
         except (StoreBusy, StoreFull):
-            await owner.reload()
+            await owner.reloading.reload()
         owner.scanner.resume()
         owner.proceed()
 

@@ -39,6 +39,7 @@ class Owner:
     Attributes:
         fence: what every write and every delivery carries.
         lanes: made anew at each load.
+        reloading: reads it anew.
         heard: the receiver's library has answered in the fence's own epoch.
         route: how it chooses among targets and uses a bus; None with one HTTP target.
     """
@@ -66,7 +67,7 @@ class Owner:
         self.ledger = Ledger()
         self._tasks: set[asyncio.Task[None]] = set()
         self._landed = asyncio.Event()
-        self._reloading = Reloading(self)
+        self.reloading = Reloading(self)
         self.route: ChannelRoute | None = None
         self.lanes = self._new_lanes(state)
 
@@ -104,17 +105,6 @@ class Owner:
             wall=clock.now(),
             settled=self.ledger.settled,
         )
-
-    async def reload(self) -> None:
-        """Let what is in flight end, forget the channel and read it again, as it stands from now on.
-
-        A node that lost the partition, or a subscription that is gone, closes the owner instead.
-        """
-        await self._reloading.reload()
-
-    def reload_soon(self) -> None:
-        """As `reload`, without waiting for it. One that is under way reads once more."""
-        self._reloading.soon()
 
     async def drained(self) -> None:
         """Wait until nothing of this channel is in flight, or it is closed and nobody's business."""
@@ -231,7 +221,7 @@ class Owner:
 
     def to_flush(self, everything: bool) -> ChannelFlush | None:
         """What is to be stored now, or None; `flushed` takes the answer before this is called again."""
-        if self.closed or self._reloading.under_way or not self.lanes.caught_up:
+        if self.closed or self.reloading.under_way or not self.lanes.caught_up:
             return None
         if not self.ledger.has(self.lanes) and self._adopting is None:
             return None
@@ -260,7 +250,7 @@ class Owner:
         if isinstance(result, LeaseLost):
             self.close()
         elif isinstance(result, Fenced):
-            self.reload_soon()
+            self.reloading.soon()
         else:
             self.works.flusher.want(self, hurry=False)
 

@@ -30,13 +30,16 @@ class Reloading:
         return self._task is not None
 
     async def reload(self) -> None:
-        """As `Owner.reload`."""
+        """Let what is in flight end, forget the channel and read it again, as it stands from now on.
+
+        A node that lost the partition, or a subscription that is gone, closes the owner instead.
+        """
         self.soon()
         if self._task is not None:
             await asyncio.shield(self._task)
 
     def soon(self) -> None:
-        """As `Owner.reload_soon`."""
+        """As `reload`, without waiting for it. One that is under way reads once more."""
         self._outdated = True
         if self._task is None and not self._owner.closed:
             self._owner.pause()  # at once: the memory of it is not to be sent from any more

@@ -26,7 +26,8 @@ async def catch_up(owner: Owner, told: tuple[int, int]) -> bool:
         True if the receiver has seen a generation that this store has not: the store is behind.
     """
     try:
-        await owner.reload()  # not ours any more: it closes; changed by somebody: it goes on from there
+        # Not ours any more: it closes; changed by somebody: it goes on from there.
+        await owner.reloading.reload()
         if owner.closed:
             return False
         if told[0] > owner.fence.generation:
@@ -48,7 +49,7 @@ async def _raise_epoch(owner: Owner, at_least: int) -> None:
                 owner.begin_epoch(fence)
                 return
         except Fenced:
-            await owner.reload()
+            await owner.reloading.reload()
             return
         except (StoreBusy, StoreFull, StoreError) as failure:
             if not said:

@@ -154,7 +154,7 @@ class ReloadMeetsSwitch(Scenario):
         broker = self.bus.broker
 
         def switch(original: Callable[..., None], route: ChannelRoute, *to: object) -> None:
-            route._owner.reload_soon()
+            route._owner.reloading.soon()
             original(route, *to)
 
         async def load(original: Callable[..., Awaitable[None]], *what: object) -> None:
