@@ -17,9 +17,8 @@ from typing import cast
 import httptools
 from uvicorn.config import Config
 
-from fairlead.drivers.http_connections import Connections
 from fairlead.drivers.http_limits import ServerLimits
-from fairlead.drivers.http_protocol import Protocol
+from fairlead.drivers.http_protocol import Connections, Protocol
 from fairlead.drivers.http_refusal import overloaded, rendered, unparsed
 from fairlead.drivers.http_taking import Taking
 from fairlead.errors import HeadersTooLarge, InvalidHeader, Problem, RequestTimeout

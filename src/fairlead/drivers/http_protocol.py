@@ -7,6 +7,8 @@ Measured in docs/adr/0004-http-server.md. What one connection may do is in `http
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections import deque
 from typing import Any
 from urllib.parse import unquote
@@ -14,12 +16,31 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
-from fairlead.drivers.http_connections import Connections
 from fairlead.drivers.http_exchange import App, Exchange
 
 _TIMER_GRAIN_SECONDS = 0.002  # loops round timers to milliseconds
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
+
+
+class Connections(ServerState):
+    """What uvicorn's protocol shares between connections, and a signal that the last one is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed = asyncio.Event()
+
+    def closed_one(self) -> None:
+        if not self.connections:
+            self._closed.set()
+
+    async def all_closed(self, deadline: float) -> None:
+        """Return when no connection is left, or at a monotonic time."""
+        while self.connections and (left := deadline - time.monotonic()) > 0:
+            self._closed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), left)
 
 
 class Protocol(HttpToolsProtocol):

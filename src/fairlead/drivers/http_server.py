@@ -15,9 +15,9 @@ from typing import Any
 
 from uvicorn.config import Config
 
-from fairlead.drivers.http_connections import Connections
 from fairlead.drivers.http_guard import GuardedProtocol
 from fairlead.drivers.http_limits import ServerLimits
+from fairlead.drivers.http_protocol import Connections
 from fairlead.errors import ConfigError, PortInUse
 
 __all__ = ["HttpServer", "ServerLimits", "new_event_loop"]
