@@ -132,3 +132,16 @@ def test_every_page_is_reached_from_the_index() -> None:
     assert {name_of(page) for page in PAGES if "docs" in page.parts} <= {
         name_of(page) for page in reached if page.is_relative_to(ROOT)
     }
+
+
+@pytest.mark.parametrize("page", ["explanation/design.md", "reference/interface.md"])
+def test_every_section_that_is_cited_is_there(page: str) -> None:
+    name = Path(page).stem
+    there = set(re.findall(r"^## (\d+)\.", (ROOT / "docs" / page).read_text(), re.MULTILINE))
+    sources = [path for folder in ("src", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    cited: dict[str, Path] = {}
+    for path in sources:
+        for numbers in re.findall(rf"{name}, sections? (\d+(?:(?:, | and )\d+)*)", path.read_text()):
+            cited |= dict.fromkeys(re.findall(r"\d+", numbers), path)
+    assert len(cited) > 5
+    assert not {number: path for number, path in cited.items() if number not in there}
