@@ -98,10 +98,31 @@ class DescriptorTests(HttpClientContract):
         self.run_loop(main())
 
 
-class TestOnAsyncio(DescriptorTests):
+class ClientTests(DescriptorTests):
+    """What the event loops do differently."""
+
+    def test_a_connection_whose_maker_leaves_as_it_is_made_is_not_waited_for(self) -> None:
+        async def main() -> None:
+            client = self.client()
+            async with peer(answering(NO_CONTENT)) as server:
+                for turns in range(10):  # in one of them it is made already, and its maker does not know yet
+                    request = asyncio.create_task(client.request("POST", server.url(), timeout_seconds=20))
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    request.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await request
+                async with asyncio.timeout(20):
+                    await client.close()
+            assert client.open_connections == 0
+
+        self.run_loop(main())
+
+
+class TestOnAsyncio(ClientTests):
     pass
 
 
-class TestOnUvloop(DescriptorTests):
+class TestOnUvloop(ClientTests):
     def run_loop(self, main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)

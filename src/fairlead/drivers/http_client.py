@@ -184,14 +184,18 @@ class HttpClient:
         self, endpoint: Endpoint, address: str, context: ssl.SSLContext | None
     ) -> HttpConnection:
         loop = asyncio.get_running_loop()
-
-        _, connection = await loop.create_connection(
-            lambda: HttpConnection(endpoint, address, loop=loop, limits=self._limits, owner=self._pool),
-            address,
-            endpoint.port,
-            ssl=context,
-            server_hostname=endpoint.host if context is not None else None,
-        )
+        connection = HttpConnection(endpoint, address, loop=loop, limits=self._limits, owner=self._pool)
+        try:
+            await loop.create_connection(
+                lambda: connection,
+                address,
+                endpoint.port,
+                ssl=context,
+                server_hostname=endpoint.host if context is not None else None,
+            )
+        except BaseException:
+            connection.abandon()
+            raise
         return connection
 
     async def _tls_context(self) -> ssl.SSLContext:

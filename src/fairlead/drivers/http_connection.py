@@ -133,6 +133,11 @@ class HttpConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def abandon(self) -> None:
+        """Whoever made it has left, at his deadline say: uvloop closes it then, and tells nobody."""
+        if self._transport is not None:
+            self.connection_lost(None)
+
     # -- for the loop --------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
