@@ -132,6 +132,47 @@ def test_two_who_create_the_same_at_once_make_one(tmp_path: Path) -> None:
     play(scene())
 
 
+@pytest.mark.parametrize("headers", [{}, {"if-match": "*"}])
+def test_who_names_no_revision_replaces_whatever_stands_by_then(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
+    async def scene() -> None:
+        async with relay(tmp_path) as api:
+            assert (await api.call("PUT", "/subscriptions/s", wanted())).status == 201
+            bodies = [wanted(types=[f"t{number}"]) for number in range(8)]
+            calls = [api.call("PUT", "/subscriptions/s", body, headers=headers) for body in bodies]
+            answers = await asyncio.gather(*calls)
+            assert {got.status for got in answers} == {200}
+            assert sorted(got.headers["etag"] for got in answers) == [f'"{n}"' for n in range(2, 10)]
+
+    play(scene())
+
+
+def test_who_makes_or_replaces_at_once_is_never_told_that_it_exists(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with relay(tmp_path) as api:
+            bodies = [wanted(types=[f"t{number}"]) for number in range(8)]
+            calls = [api.call("PUT", "/subscriptions/s", body) for body in bodies]
+            assert sorted(got.status for got in await asyncio.gather(*calls)) == [*[200] * 7, 201]
+
+    play(scene())
+
+
+def test_two_who_rotate_at_once_rotate_one_after_the_other(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with relay(tmp_path) as api:
+            first = (await api.call("PUT", "/subscriptions/s", wanted())).json["config"]["secret"]
+            calls = [api.call("POST", "/subscriptions/s/secret", {"secret": None}) for _ in range(2)]
+            answers = await asyncio.gather(*calls)
+            assert [got.status for got in answers] == [200, 200]
+            stored = await api.server.node.store.subscriptions.get("s")
+            assert stored is not None
+            signing = {stored.secrets.current, *(one.secret for one in stored.secrets.predecessors)}
+            assert signing == {first, *(got.json["secret"] for got in answers)}
+
+    play(scene())
+
+
 @pytest.mark.parametrize(
     ("body", "pointer", "hint"),
     [

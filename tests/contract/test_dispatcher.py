@@ -16,7 +16,7 @@ from fairlead.core.event import partition_of
 from fairlead.core.outcome import Outcome
 from fairlead.core.policy import ANYONE
 from fairlead.core.retry import RetryPolicy
-from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching
+from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching, Subscription
 from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.engine.sending.flusher import Flusher
 from fairlead.engine.settings import BreakerRules, EngineSettings, RetentionRules
@@ -523,6 +523,39 @@ def test_a_changed_filter_holds_from_the_answer_to_the_call() -> None:
         assert scene.sink.numbers("x") == [1, 4]
 
     play(scenario)
+
+
+def test_a_filter_changed_while_channels_are_still_to_come_holds_on_all_of_them() -> None:
+    async def scenario(scene: Scene) -> None:
+        load, may_load = scene.store.channels.load, asyncio.Event()
+
+        async def late(channel: ChannelId) -> ChannelState | None:
+            if channel.partition == 1:
+                await may_load.wait()
+            return await load(channel)
+
+        scene.store.channels.load = late  # type: ignore[method-assign]
+        made = asyncio.create_task(scene.subscribe(matching=Matching(types=("org.example.a",))))
+        await scene.until(lambda: scene.dispatcher.serving("console") is not None)
+        wanted = replace(await scene.stored(), matching=Matching(types=("org.example.b",)))
+        put = asyncio.create_task(scene.inside(scene.node.subscribing.create(ANYONE, wanted, replace=True)))
+        await scene.until(lambda: _served(scene).matching == wanted.matching)
+        may_load.set()
+        assert not (await put).pending
+        subjects = [f"x{number}" for number in range(8)]
+        await scene.publish(*subjects, type="org.example.a")
+        await scene.publish(*subjects, type="org.example.b")
+        await made
+        await scene.until_settled()
+        assert [scene.sink.numbers(subject) for subject in subjects] == [[9 + number] for number in range(8)]
+
+    play(scenario)
+
+
+def _served(scene: Scene) -> Subscription:
+    subscriber = scene.dispatcher.serving("console")
+    assert subscriber is not None
+    return subscriber.subscription
 
 
 def test_a_held_lane_is_matched_by_the_filter_of_its_events_positions() -> None:

@@ -66,17 +66,23 @@ class SubscriptionsApi:
         only_if_absent = _only_if_absent(request)
         revisions = request.revisions(b"if-match")
         document = await request.json()
-        previous = await self._find(request, id)
-        if only_if_absent and previous is not None:
-            raise SubscriptionExists(
-                f"there is a subscription {id!r} already; PUT without If-None-Match replaces it"
-            )
-        expected = _expected(id, revisions, previous)
-        wanted = self._parse(document, id, previous)
-        put = await self._subscribing.create(
-            request.principal, wanted, replace=True, only_if_absent=only_if_absent, if_match=expected
-        )
-        return await self._shown(put)
+        while True:
+            previous = await self._find(request, id)
+            if only_if_absent and previous is not None:
+                raise SubscriptionExists(
+                    f"there is a subscription {id!r} already; PUT without If-None-Match replaces it"
+                )
+            expected = _expected(id, revisions, previous)
+            wanted = self._parse(document, id, previous)
+            try:
+                put = await self._subscribing.create(
+                    request.principal, wanted, replace=True, only_if_absent=only_if_absent, if_match=expected
+                )
+            except (RevisionMismatch, SubscriptionExists, NotFound):
+                if only_if_absent or revisions:
+                    raise
+                continue  # changed meanwhile, and no revision was asked for: it replaces what stands now
+            return await self._shown(put)
 
     async def get(self, request: Request) -> Response:
         """The subscription with its status."""

@@ -168,7 +168,7 @@ class Subscribing:
             secret: `whsec_…` or `whsk_…`; None has the relay make one.
 
         Raises:
-            InvalidRequest: `secret` is not one. NotFound. RevisionMismatch: changed meanwhile; try again.
+            InvalidRequest: `secret` is not one. NotFound. WrongState: too many earlier ones still sign.
         """
         require(principal, "subscribe", subscription=id)
         if secret is not None:
@@ -180,10 +180,12 @@ class Subscribing:
         overlap = subscription.options.secret_overlap_seconds
         now = self._clock.now()
         secrets = succeed(before, fresh.current, now=now, overlap_seconds=overlap, answer=fresh.answer)
-        stored = await self._store.subscriptions.replace(
-            replace(subscription, secrets=secrets, options=signed_as(subscription.options, secrets.current)),
-            subscription.revision,
-        )
+        options = signed_as(subscription.options, secrets.current)
+        rotated = replace(subscription, secrets=secrets, options=options)
+        try:
+            stored = await self._store.subscriptions.replace(rotated, subscription.revision)
+        except RevisionMismatch:  # changed meanwhile: it is the secret that stands now which is succeeded
+            return await self.rotate_secret(principal, id, secret)
         await self._dispatcher.adopt(stored)
         _log.info("secret rotated", extra={"subscription": id, "by": principal.name})
         until = secrets.predecessors[0].until if secrets.predecessors else now

@@ -69,6 +69,7 @@ class Dispatcher:
         self._misfortunes = Misfortunes(store.subscriptions, clock, self.serving, self._spawn)
         self._feeds: list[Feed] = []
         self._subscribers: dict[str, Subscriber] = {}
+        self._arriving: dict[Subscriber, asyncio.Task[Any]] = {}  # some of their channels are still to come
         self._tasks: set[asyncio.Task[Any]] = set()
         self._passive_at = 0.0
 
@@ -160,9 +161,13 @@ class Dispatcher:
             subscriber = self._subscribers[subscription.id] = Subscriber(
                 self._works, subscription, self._misfortunes.meet
             )
-            await asyncio.shield(self._spawn(self._take_on(subscriber)))
+            arriving = self._arriving[subscriber] = self._spawn(self._take_on(subscriber))
+            arriving.add_done_callback(lambda _: self._arriving.pop(subscriber))
+            await asyncio.shield(arriving)
             return True
         subscriber.replace(subscription)
+        if subscriber in self._arriving:  # a channel that is still to come has the filter before this one
+            await asyncio.shield(self._arriving[subscriber])
         owners = [owner for owner in subscriber.owners.values() if await owner.filter_differs()]
         timeout_seconds = self._settings.limits.request_timeout_seconds
         return all(
