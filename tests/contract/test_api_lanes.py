@@ -107,7 +107,7 @@ def test_a_retry_tries_now_and_leaves_the_schedule(tmp_path: Path) -> None:
         async with failing(tmp_path, HELD) as (api, receiver):
             await lanes(api, "held", 2)
             receiver.status = 204
-            got = await api.post(f"{AT}/lanes/retry", {"keys": ["/heat k0"]})
+            got = await api.post(f"{AT}/lanes/retry", {"keys": ["/heat k0", "/heat k0"]})
             assert got.json == {"affected": 1}
             (lane,) = await lanes(api, "held", 1)
             assert lane["key"] == "/heat k1"

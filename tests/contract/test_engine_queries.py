@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.core.channel import Attempt, FilterRevision, Progress, Skip
+from fairlead.core.durations import format_time
 from fairlead.core.log import EventQuery
 from fairlead.core.outcome import DELIVERED
 from fairlead.core.subscription import Matching, Target
@@ -345,6 +346,19 @@ def test_a_limited_reader_sees_its_lanes_skips_and_attempts_only() -> None:
             assert len((await scene.queries.attempts(who, "console")).items) == count
         with pytest.raises(Forbidden):
             await scene.queries.lanes(principal("read", subscriptions=("x",)), "console")
+
+    play(scenario)
+
+
+def test_attempts_come_newest_first_whichever_channel_stored_its_own_first() -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.subscribed()
+        other = next(f"k{n}" for n in range(2, 99) if scene.channel(f"k{n}") != scene.channel("k1"))
+        for subject, seconds in (("k1", (1, 4)), (other, (2, 3))):
+            tries = [Attempt(1, lane(subject), 1, 0, NOW + at, 5, REFUSED) for at in seconds]
+            await scene.settle(scene.channel(subject), attempts=tuple(tries))
+        items = (await scene.queries.attempts(ANYONE, "console")).items
+        assert [item["started_at"] for item in items] == [format_time(NOW + at) for at in (4, 3, 2, 1)]
 
     play(scenario)
 

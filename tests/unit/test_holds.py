@@ -27,6 +27,15 @@ def test_a_row_comes_back_as_it_was_stored() -> None:
     assert not holds.dirty
 
 
+def test_a_schedule_that_stays_is_stored_again_as_it_was() -> None:
+    holds = Holds()
+    holds.put(held())
+    (row,) = holds.rows(["a"], now=1.0, wall=WALL)
+    assert holds.rows(["a"], now=60.000002, wall=WALL + 59.0) == (row,)  # the clocks are read one by one
+    (later,) = holds.rows(["a"], now=61.0, wall=WALL + 120.0)
+    assert later.ready_at == row.ready_at + 60.0  # it was set
+
+
 def test_a_slow_lane_comes_back_as_a_held_one_and_a_parked_one_has_no_timer() -> None:
     holds = Holds()
     slow, parked = (Hold(key, 1, 0, WALL, state, WALL) for key, state in (("a", "slow"), ("b", "parked")))  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from fairlead.core.channel import Hold, HoldState, Skip
 from fairlead.core.outcome import Outcome
 
 FEW = 256
+CLOCK_SET_SECONDS = 0.05  # two clocks, read one after the other, differ from time to time by less
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class Holds:
         self._timers: list[tuple[float, str]] = []
         self._heads: list[tuple[int, str]] = []
         self._most_timers = self._most_heads = FEW
+        self._offset_seconds = 0.0  # of the wall clock from the monotonic one
 
     def __contains__(self, key: str) -> bool:
         return key in self._by_key
@@ -81,6 +83,7 @@ class Holds:
         A lane never waits longer than it was meant to from its last failure, even if that lies in the future
         of a wall clock that was set back meanwhile.
         """
+        self._offset_seconds = wall - now
         for hold in holds:
             meant_seconds = hold.ready_at - (hold.since if hold.last_at is None else hold.last_at)
             wait_seconds = max(0.0, min(hold.ready_at - wall, meant_seconds))
@@ -183,7 +186,9 @@ class Holds:
 
     def rows(self, keys: Iterable[str], *, now: float, wall: float) -> tuple[Hold, ...]:
         """The durable values of some holds; one with a skip to be stored as it will be after it."""
-        offset = wall - now
+        if abs(wall - now - self._offset_seconds) > CLOCK_SET_SECONDS:
+            self._offset_seconds = wall - now  # else a schedule that stays would be stored as another one
+        offset = self._offset_seconds
         return tuple(self._row(held, offset) for key in keys if (held := self._by_key.get(key)) is not None)
 
     def _row(self, held: Held, offset: float) -> Hold:

@@ -89,7 +89,8 @@ class Operating:
             raise WrongState(
                 f"subscription {id!r} is {subscription.state} and tries nothing; resume it first"
             )
-        affected = self._dispatcher.retry(id, keys if key is None else [key], state)
+        named = [key] if key is not None else keys and list(dict.fromkeys(keys))
+        affected = self._dispatcher.retry(id, named, state)
         self._note("lanes retried", id, principal, affected)
         return affected
 

@@ -111,9 +111,11 @@ class LaneQueries:
             limit=limit + 1,
         )
         all_shown = reads_all(principal, id)
+        # They were stored channel by channel, as each ended.
+        page = sorted(rows[:limit], key=lambda row: row[2].started_at, reverse=True)
         items = [
             _attempt(channel, attempt)
-            for _, channel, attempt in rows[:limit]
+            for _, channel, attempt in page
             if all_shown or _sees(principal, await self._entry(channel.partition, attempt.position), id)
         ]
         return Page(items, to_cursor(rows[limit - 1][0]) if len(rows) > limit else None)
