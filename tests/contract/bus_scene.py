@@ -62,7 +62,7 @@ class HandBus:
         self.links.append(made)
         return made
 
-    def check(self, target: Target) -> None: ...
+    async def check(self, target: Target) -> None: ...
 
     async def close(self) -> None:
         await asyncio.sleep(0)

@@ -499,10 +499,13 @@ def test_only_allowed_addresses_are_called(
                 to,
                 target("amqps://mq.example", addresses=[rabbitmq.url()]),
                 target("amqp://8.8.8.8"),
+                target("amqp://mq.invalid"),
+                target("amqps://localhost"),
             ):
                 with pytest.raises(ForbiddenSink, match=r"\[egress\] allow"):
-                    one.bus.check(wrong)
-            one.bus.check(target("amqps://mq.example/vh"))
+                    await one.bus.check(wrong)
+            await one.bus.check(target("amqps://mq.example/vh"))
+            await one.bus.check(target("amqp://x.example/vh"))
             detail = await why(one, to, "may not call")
             assert '[egress] allow = ["x.example", "127.0.0.1/32"]' in detail
 
@@ -517,7 +520,7 @@ def test_without_the_library_a_target_is_refused_and_one_that_is_stored_says_wha
     async def main() -> None:
         async with relay() as one:
             with pytest.raises(InvalidSubscription, match=r"pip install 'fairlead\[amqp\]'"):
-                one.bus.check(target("amqps://mq.example"))
+                await one.bus.check(target("amqps://mq.example"))
             assert "pip install 'fairlead[amqp]'" in await why(one, target("amqps://mq.example"), "library")
 
     run(main())

@@ -225,6 +225,10 @@ def test_a_filter_and_a_sink_have_problems_of_their_own(tmp_path: Path) -> None:
             assert got.problem(422, "invalid-filter")["errors"][0]["pointer"].startswith("/filters/0")
             got = await api.call("PUT", "/subscriptions/s", wanted("http://169.254.169.254/latest"))
             assert got.problem(422, "forbidden-sink")["errors"][0]["pointer"] == "/sink"
+            further = {"sink": "http://10.0.0.1/", "protocol": "HTTP"}
+            got = await api.call("PUT", "/subscriptions/s", wanted(config={"route": [further]}))
+            fault = got.problem(422, "forbidden-sink")["errors"][0]
+            assert fault["pointer"] == "/config/route/0/sink"
             got = await api.call("PUT", "/subscriptions/s", wanted("http://10.0.0.1/"))
             assert "[egress] allow" in got.problem(422, "forbidden-sink")["detail"]
 

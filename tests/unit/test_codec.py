@@ -160,6 +160,7 @@ def test_ours_are_dropped_whatever_they_hold() -> None:
         (with_data(b'{"a":' * 129 + b"1" + b"}" * 129), "128 levels"),
         (with_data(b'[{"a":' * 100_000), "128 levels"),
         (b'{"a":' * 100_000, "128 levels"),
+        (b"[{}", "ends in the middle"),
     ],
 )
 def test_what_is_not_json_is_malformed_and_says_where(text: bytes, said: str) -> None:
@@ -301,8 +302,9 @@ def test_a_batch_may_be_empty_and_must_be_an_array() -> None:
     assert decode_batch(b"[]", 10) == []
     with pytest.raises(InvalidEvent, match="array"):
         decode_batch(body(), 10)
-    with pytest.raises(MalformedJson):
-        decode_batch(b"[", 10)
+    for text in (b"[", b"{", b'{"id":"1"', b'"x', b"nul", b"{} x"):
+        with pytest.raises(MalformedJson):
+            decode_batch(text, 10)
 
 
 def test_a_batch_of_more_events_than_taken_says_how_many_are() -> None:

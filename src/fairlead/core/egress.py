@@ -158,6 +158,19 @@ class EgressPolicy:
         fault = Fault(pointer="/sink", detail=f"{where} {why}", hint=hint)
         raise ForbiddenSink(f"{where} {why}; {hint}", faults=[fault])
 
+    def check_unresolved(self, host: str, *, tls: bool) -> None:
+        """Check a name that has no address now, and may have one later.
+
+        Raises:
+            ForbiddenSink: without TLS only what is known to be loopback, or what `allow` names, is called.
+        """
+        if tls or host in self._names:
+            return
+        why = "cannot be resolved now, and would be called without TLS"
+        hint = f"use https or amqps, or allow it in the configuration: {self._line(host)}"
+        fault = Fault(pointer="/sink", detail=f"{host} {why}", hint=hint)
+        raise ForbiddenSink(f"{host} {why}; {hint}", faults=[fault])
+
     def _line(self, entry: str) -> str:
         entries = ", ".join(f'"{known}"' for known in (*self._allow, entry))
         return f"[egress] allow = [{entries}]"

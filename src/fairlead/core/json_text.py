@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from itertools import accumulate, count
 from operator import sub
@@ -72,6 +73,7 @@ def members(text: bytes) -> dict[str, msgspec.Raw]:
     try:
         return _split_object(text)
     except msgspec.ValidationError as error:
+        _refuse_broken(text)
         raise InvalidEvent(
             "an event is a JSON object",
             faults=[Fault(pointer="", detail="must be an object", hint="send one event as {…}")],
@@ -107,6 +109,7 @@ def items(text: bytes) -> list[msgspec.Raw]:
     try:
         return _split_array(text)
     except msgspec.ValidationError as error:
+        _refuse_broken(text)
         raise InvalidEvent(
             "a batch is a JSON array of events",
             faults=[Fault(pointer="", detail="must be an array", hint="send [{…},{…}], or one event alone")],
@@ -143,6 +146,15 @@ def check_value(text: bytes, where: str = "/data") -> None:
     except _ERRORS as error:
         raise malformed(text, error, where) from error
     check_levels(text, where)
+
+
+def _refuse_broken(text: bytes) -> None:
+    """Refuse what is not JSON, which the first byte of a text does not say. Raises MalformedJson."""
+    with suppress(RecursionError):
+        try:
+            msgspec.json.decode(text, type=msgspec.Raw)
+        except msgspec.DecodeError as error:
+            raise malformed(text, error) from error
 
 
 def check_levels(text: bytes, where: str = "/data") -> None:

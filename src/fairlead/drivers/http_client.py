@@ -113,11 +113,7 @@ class HttpClient:
         Raises:
             SendFailed: `dns`, `forbidden` or `timeout`.
         """
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                return await self._resolver.resolve(endpoint)
-        except TimeoutError:
-            raise SendFailed("timeout", f"the host {endpoint.host} was not resolved in time") from None
+        return await self._resolver.resolve_within(endpoint, timeout_seconds)
 
     async def close(self) -> None:
         """Close every connection and wait until they are; requests under way get `reset`. Idempotent."""

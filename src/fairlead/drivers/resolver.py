@@ -91,6 +91,14 @@ class Resolver:
             raise SendFailed(result.kind, result.detail)  # its own: others may be raising it too
         return result
 
+    async def resolve_within(self, endpoint: Endpoint, timeout_seconds: float) -> tuple[str, ...]:
+        """As `resolve`, and `timeout` where that takes longer."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await self.resolve(endpoint)
+        except TimeoutError:
+            raise SendFailed("timeout", f"the host {endpoint.host} was not resolved in time") from None
+
     def prefer(self, endpoint: Endpoint, address: str) -> None:
         """Try this address first from now on: an earlier one did not answer."""
         known = self._known.get(endpoint)

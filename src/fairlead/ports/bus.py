@@ -87,7 +87,7 @@ class Bus(Protocol):
     def link(self, subscription: Subscription, target: Target, changed: Callable[[], None]) -> Link:
         """Begin to keep a way to a target up; `changed` is called on the loop whenever its health changes."""
 
-    def check(self, target: Target) -> None:
+    async def check(self, target: Target) -> None:
         """Check a target before a subscription is stored; a broker that is away is no reason to refuse.
 
         Raises:

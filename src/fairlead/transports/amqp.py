@@ -19,7 +19,7 @@ from fairlead.core.signature import Signer
 from fairlead.core.subscription import Subscription, Target
 from fairlead.drivers.amqp_message import Broker, Result, Topology
 from fairlead.drivers.resolver import Resolver
-from fairlead.errors import BrokerFailed, Fault, InvalidSubscription
+from fairlead.errors import BrokerFailed, Fault, ForbiddenSink, InvalidSubscription, SendFailed
 from fairlead.ports import Clock, Delivery, Link, LinkHealth, Published
 from fairlead.ports.bus import TakeAnswer
 from fairlead.transports.amqp_message import message_of
@@ -31,6 +31,7 @@ AGAIN_SECONDS = 5.0
 GONE_SECONDS = 1.0
 """So long a queue that is gone stays away. A broker that has it back within milliseconds does not tell
 consumers without the library that it was gone, and what it hands them is never seen (RabbitMQ 3.10)."""
+CHECK_SECONDS = 10.0
 MISSING = "pip install 'fairlead[amqp]'"
 _log = logging.getLogger(__name__)
 
@@ -82,13 +83,19 @@ class AmqpBus:
         left = partial(self._left, broker)
         return AmqpLink(session, subscription, target, clock=self._clock, changed=changed, left=left)
 
-    def check(self, target: Target) -> None:
+    async def check(self, target: Target) -> None:
         """See `ports.Bus.check`."""
         if find_spec("pika") is None:
             fault = Fault(detail="is AMQP, which needs a library", pointer="/protocol", hint=MISSING)
             raise InvalidSubscription(f"protocol AMQP needs a library: {MISSING}", faults=[fault])
         for address in (target.sink, *target.settings.get("addresses", ())):
-            self._policy.check_url(address)
+            endpoint = self._policy.check_url(address).endpoint
+            try:
+                await self._resolver.resolve_within(endpoint, CHECK_SECONDS)
+            except SendFailed as failure:
+                if failure.kind == "forbidden":
+                    raise ForbiddenSink(failure.detail) from None
+                self._policy.check_unresolved(endpoint.host, tls=endpoint.tls)
 
     async def close(self) -> None:
         """See `ports.Bus.close`."""

@@ -50,7 +50,7 @@ class HttpSender:
     async def check(self, target: Target, subscription: Subscription) -> float | None:
         """Check a sink before a subscription is stored; see `ports.Sender.check`.
 
-        A host that cannot be resolved now is no reason to refuse: it may be up later, and is checked then.
+        A host that cannot be resolved now is no reason to refuse where TLS says later who it is.
         """
         url = self._policy.check_url(target.sink)
         if url.scheme not in ("http", "https"):
@@ -60,6 +60,7 @@ class HttpSender:
         except SendFailed as failure:
             if failure.kind == "forbidden":
                 raise ForbiddenSink(failure.detail) from None
+            self._policy.check_unresolved(url.endpoint.host, tls=url.endpoint.tls)
         if target.handshake == "none":
             return None
         if self._origin is None:

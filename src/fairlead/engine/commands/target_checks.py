@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fairlead.core.subscription import Subscription, Target
 from fairlead.engine.commands.handshakes import lowered
 from fairlead.engine.sending.links import NO_BUS
-from fairlead.errors import Fault, InvalidSubscription
+from fairlead.errors import Fault, ForbiddenSink, InvalidSubscription
 from fairlead.ports import Bus, Sender
 
 
@@ -28,17 +30,30 @@ class TargetChecks:
         same_rate = (
             previous is not None and previous.options.rate_per_second == subscription.options.rate_per_second
         )
-        for target in subscription.targets:
+        for place, target in enumerate(subscription.targets):
             if target in known and (target.handshake != "required" or same_rate):
                 continue
-            if target.protocol == "AMQP":
-                self._check_bus(target)
-            else:
-                subscription = lowered(subscription, await self._sender.check(target, subscription))
+            try:
+                subscription = await self._checked(target, subscription)
+            except ForbiddenSink as refusal:
+                raise _at(place, refusal) from None
         return subscription
 
-    def _check_bus(self, target: Target) -> None:
+    async def _checked(self, target: Target, subscription: Subscription) -> Subscription:
+        if target.protocol == "HTTP":
+            return lowered(subscription, await self._sender.check(target, subscription))
+        await self._check_bus(target)
+        return subscription
+
+    async def _check_bus(self, target: Target) -> None:
         if self._bus is None:
             fault = Fault(detail=f"is AMQP, and {NO_BUS}", pointer="/protocol", hint="use HTTP")
             raise InvalidSubscription(f"protocol is AMQP, and {NO_BUS}", faults=[fault])
-        self._bus.check(target)
+        await self._bus.check(target)
+
+
+def _at(place: int, refusal: ForbiddenSink) -> ForbiddenSink:
+    """The refusal of the first sink, or of one of the route."""
+    pointer = f"/config/route/{place - 1}/sink" if place else "/sink"
+    faults = refusal.faults or [Fault(detail=refusal.detail)]
+    return ForbiddenSink(refusal.detail, faults=[replace(fault, pointer=pointer) for fault in faults])

@@ -85,7 +85,7 @@ class SimulatedBus:
             self._connecting = asyncio.create_task(self._stay_connected())
         return link
 
-    def check(self, target: Target) -> None:
+    async def check(self, target: Target) -> None:
         """See `Bus.check`."""
 
     async def close(self) -> None:
