@@ -19,12 +19,12 @@ from typing import Any
 from urllib.parse import quote
 
 from fairlead import wiring
-from fairlead.config import Config, delivery_defaults
+from fairlead.config import Config, delivery_defaults, store_path
 from fairlead.core.event import Event
 from fairlead.core.policy import Grant, Principal
 from fairlead.core.subscription_format import parse
 from fairlead.engine.node import Node
-from fairlead.errors import FairleadError, NotFound
+from fairlead.errors import ConfigError, FairleadError, NotFound
 from fairlead.sdk.outbox_records import Receipt
 from fairlead.stores.sqlite.store import MEMORY
 from fairlead.transports.in_process import Handler, InProcessSender
@@ -41,15 +41,18 @@ class Relay:
     children of a fork: every call but `stop` raises FairleadError there.
 
     Args:
-        store: the store's file, or `:memory:`; one process at a time. A relative path is one from the
-            working directory of now, not of `start`.
+        store: the store's file, or `:memory:`, or a store URL as the configuration has it; one process at a
+            time. A relative path is one from the working directory of now, not of `start`.
         config: limits, retention, defaults of deliveries; its `store` and `listen` are not used.
+
+    Raises:
+        ConfigError: it looks like a store URL and is none.
     """
 
     def __init__(
         self, store: str | os.PathLike[str] = "fairlead.db", *, config: Config | None = None
     ) -> None:
-        path = os.fspath(store)
+        path = _path_of(os.fspath(store))
         self._path = path if path == MEMORY else str(Path(path).absolute())
         self._config = config or Config()
         self._node: Node | None = None
@@ -184,3 +187,13 @@ class Relay:
         """How a subscription is doing: the interface's `status` object. Raises NotFound."""
         subscription = await self.node.subscribing.get(OWNER, id)
         return dict(await self.node.queries.status(subscription))
+
+
+def _path_of(store: str) -> str:
+    """The file of a store, where it is named by a URL too."""
+    if "://" not in store and not store.startswith("sqlite:"):
+        return store
+    try:
+        return store_path(store)
+    except ValueError as error:
+        raise ConfigError(f"{store!r} {error}, or a path") from None

@@ -17,6 +17,7 @@ import pytest
 
 from fairlead import Event, FairleadError, Reject, Relay
 from fairlead.errors import (
+    ConfigError,
     EventConflict,
     ForbiddenSink,
     InvalidSubscription,
@@ -199,6 +200,19 @@ def test_an_async_handler_that_takes_too_long_is_ended_and_tried_again(tmp_path:
             assert await taker.all() == [1]
 
     asyncio.run(scene())
+
+
+def test_a_store_may_be_named_by_its_url_as_in_the_configuration(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with Relay(f"sqlite:///{tmp_path}/a%20relay.db") as relay:
+            assert not (await relay.publish(event(1))).duplicate
+        async with Relay(tmp_path / "a relay.db") as relay:
+            assert (await relay.publish(event(1))).duplicate
+
+    asyncio.run(scene())
+    for wrong in ("sqlite://relay.db", "sqlite:relay.db", "postgres://db/relay"):
+        with pytest.raises(ConfigError, match=r'must be "sqlite:///fairlead.db" .* or a path'):
+            Relay(wrong)
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
