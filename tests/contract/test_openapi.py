@@ -58,6 +58,7 @@ def test_it_names_every_call_and_no_other(tmp_path: Path) -> None:
     async def scene() -> None:
         async with relay(tmp_path) as api:
             assert (await api.get("/openapi.json")).json == DOCUMENT
+            assert "put" in DOCUMENT["paths"]["/bridges/imagefactory/{path}"]
             app = api.server._app
             assert app is not None
             served = {(one.method, one.template.replace("...}", "}")) for one in app.router.routes}

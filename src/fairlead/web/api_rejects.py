@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from fairlead.core.durations import format_time
@@ -73,14 +74,13 @@ class BridgesApi:
         self._bridges = bridges
 
     def routes(self) -> list[Route]:
-        return [Route("PUT", "/bridges/{name}/{path...}", self.put)]
+        return [
+            Route("PUT", f"/bridges/{name}/{{path...}}", partial(self.put, bridge))
+            for name, bridge in self._bridges.items()
+        ]
 
-    async def put(self, request: Request) -> Response:
+    async def put(self, bridge: Bridge, request: Request) -> Response:
         """204 once it is on disk."""
-        bridge = self._bridges.get(request.params["name"])
-        if bridge is None:
-            known = ", ".join(self._bridges)
-            raise NotFound(f"there is no bridge {request.params['name']!r}; there are: {known}")
         path = request.params["path"]
         headers, limits = request.texts, request.limits
         body, size = await read_beginning(

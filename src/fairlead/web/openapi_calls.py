@@ -177,8 +177,8 @@ CALLS: tuple[Call, ...] = (
         (*REQUEST, e.NotFound, e.InvalidEvent, *TAKING), takes=closed(""), optional_body=True, example={},
     ),
     Call(
-        "PUT", "/bridges/{name}/{path}", "A callback of another product: `imagefactory`", {204: None},
-        (*BODY, e.InvalidEvent, e.NotFound, *TAKING),
+        "PUT", "/bridges/imagefactory/{path}", "A callback of Imagefactory", {204: None},
+        (*BODY, e.InvalidEvent, *TAKING),
         takes={"type": "object"}, example=IMAGE,
     ),
     Call("GET", "/healthz", "Whether the process answers", {200: shown("status", status=TEXT)}, login=False),
@@ -194,5 +194,4 @@ PATH_PARAMETERS: dict[str, Schema] = {
     "/subscriptions/{id}": ID,
     "/keys/{id}": TEXT,
     "/rejects/{id}": TEXT,
-    "/bridges/{name}": words("imagefactory"),
 }
