@@ -160,6 +160,19 @@ def test_a_fork_takes_the_wal_away_and_nobody_takes_that_for_an_accident(tmp_pat
     assert waiting(tmp_path / "outbox.db") == 2
 
 
+FORKS = """
+import ctypes, os, sys
+
+def fork(how):
+    if how == "seen":
+        return os.fork()
+    pid = ctypes.PyDLL(None).fork()  # as a server written in C does
+    if pid == 0 and how == "seen afterwards":
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+    return pid
+"""
+HOWS = ["seen", "seen afterwards", "unseen"]
+
 IDLE_CHILD = """
 import os, sys
 from fairlead import Event, Publisher
@@ -186,11 +199,32 @@ def test_an_idle_child_does_not_keep_the_turn_of_a_parent_that_died(tmp_path: Pa
         parent.stdin.close()
 
 
-OUTLIVED = """
-import os, subprocess, sys
+ORPHAN = """
 from fairlead import Event, Publisher
 
-outbox, end = sys.argv[1:3]
+publisher = Publisher(sys.argv[1], outbox=sys.argv[2])
+publisher.publish(Event("parent", "/s", "t"), wait="accepted")
+with publisher._process().outbox._file.held():  # nobody uses it, its forwarder has the turn
+    pid = fork("unseen")
+if pid:
+    os.kill(os.getpid(), 9)
+publisher.publish(Event("child", "/s", "t"), wait="accepted", timeout=30)
+publisher.close()
+"""
+
+
+def test_a_child_of_an_unseen_fork_takes_over_from_a_parent_that_died(tmp_path: Path) -> None:
+    with relay_at() as relay:
+        code = [sys.executable, "-c", FORKS + ORPHAN, relay.url, str(tmp_path / "outbox.db")]
+        subprocess.run(code, timeout=2 * DEADLINE_SECONDS, check=False)
+        until(lambda: relay.ids == ["parent", "child"])
+
+
+OUTLIVED = """
+import subprocess
+from fairlead import Event, Publisher
+
+outbox, end, how = sys.argv[1:4]
 look = '''
 import contextlib, sqlite3, sys
 with contextlib.closing(sqlite3.connect(sys.argv[1])) as file:
@@ -198,8 +232,10 @@ with contextlib.closing(sqlite3.connect(sys.argv[1])) as file:
 '''
 publisher = Publisher("http://127.0.0.1:9", outbox=outbox)
 publisher.publish(Event("parent", "/s", "t"))
+if how != "seen":
+    publisher._process().forwarder.close()  # nobody uses the file
 published, ended = os.pipe(), os.pipe()
-if os.fork():
+if fork(how):
     os.read(published[0], 1)
     if end == "close":
         publisher.close()
@@ -215,11 +251,12 @@ os._exit(0)
 """
 
 
+@pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("end", ["close", "exit"])
 def test_what_a_child_publishes_outlives_its_parent_and_others_that_close_the_file(
-    tmp_path: Path, end: str
+    tmp_path: Path, end: str, how: str
 ) -> None:
-    code = [sys.executable, "-c", OUTLIVED, str(tmp_path / "outbox.db"), end]
+    code = [sys.executable, "-c", FORKS + OUTLIVED, str(tmp_path / "outbox.db"), end, how]
     done = subprocess.run(code, stdout=subprocess.PIPE, text=True, timeout=2 * DEADLINE_SECONDS, check=True)
     assert done.stdout.splitlines() == [
         "parent beside-it after-it",
@@ -228,14 +265,18 @@ def test_what_a_child_publishes_outlives_its_parent_and_others_that_close_the_fi
 
 
 FORK_UNDER_WAY = """
-import os, sys
 from fairlead import Event, Publisher
+from fairlead.errors import OutboxError
 
 publisher = Publisher("http://127.0.0.1:9", outbox=sys.argv[1])
 file = publisher._process().outbox._file
 with file.held():  # as when a signal's handler forks while its thread commits
     file.connection().execute("BEGIN IMMEDIATE")
-    if (child := os.fork()) == 0:
+    if (child := fork(sys.argv[2])) == 0:
+        try:
+            publisher.publish(Event("child", "/s", "t"))
+        except OutboxError as error:
+            assert "start this process anew" in str(error)
         try:
             Publisher("http://127.0.0.1:9", outbox=sys.argv[1])
         except Exception as error:
@@ -248,9 +289,12 @@ publisher.close()
 """
 
 
-def test_a_fork_during_a_commit_of_its_own_thread_leaves_the_outbox_to_the_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", HOWS)
+def test_a_fork_during_a_commit_of_its_own_thread_leaves_the_outbox_to_the_parent(
+    tmp_path: Path, how: str
+) -> None:
     outbox = tmp_path / "outbox.db"
-    code = [sys.executable, "-c", FORK_UNDER_WAY, str(outbox)]
+    code = [sys.executable, "-c", FORKS + FORK_UNDER_WAY, str(outbox), how]
     assert subprocess.run(code, timeout=2 * DEADLINE_SECONDS, check=False).returncode == 0
     assert waiting(outbox) == 1
 

@@ -4,7 +4,8 @@
 SQLite keeps one record of its locks on a file per process. A fork copies the record but not the locks: what a
 child opens then believes that it has them and never takes them, and once the parent has ended, whoever closes
 the file deletes the WAL under the child, with all that it commits. So a fork waits for whoever uses a file,
-closes it, and each side opens it again at its next use.
+closes it, and each side opens it again at its next use. A server written in C, as uWSGI, forks past that; its
+child then closes what it has inherited before it opens anything, which is safe if nobody was using it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from fairlead.errors import StoreError
 Synchronous = Literal["FULL", "NORMAL"]
 
 INHERITED = "was opened before a fork, and belongs to the parent"
-TORN = "cannot be used: this process was forked during a transaction; start this process anew"
+TORN = (
+    "cannot be used: this process was forked during a transaction; start this process anew, "
+    "or open it only after forks (uWSGI: lazy-apps)"
+)
 
 
 class ForkedFile:
@@ -49,6 +53,7 @@ class ForkedFile:
         fork_wait_seconds: float = -1,
     ) -> None:
         self.path, self._lock, self._make = path, lock, open
+        self.pid = os.getpid()
         self.fork_wait_seconds = fork_wait_seconds
         self._gate = threading.Lock()  # a fork that waits is next: locks are not fair
         self._holder: int | None = None
@@ -90,8 +95,10 @@ class ForkedFile:
         """The one of that kind, for who holds them. Raises StoreError as `check` and `open_local`."""
         found = self._open.get(synchronous)
         if found is None:
+            _leave_to_parent()
             self.check()
-            _files.add(self)  # not before: a fork that had it would wait for whoever is about to open it
+            with _guard:  # not before: a fork that had it would wait for whoever is about to open it
+                _files.add(self)
             found = self._open[synchronous] = self._make(synchronous)
         return found
 
@@ -122,19 +129,22 @@ class ForkedFile:
         self._close()
         return True
 
-    def inherit(self, *, torn: bool) -> None:
+    def inherit(self) -> None:
         """In the child of a fork: leave the file to the parent."""
-        self._over = TORN if torn else INHERITED
-        left, self._open = self._open, {}
-        if torn:
-            _torn.update(_identity(self.path))
-            for connection in left.values():  # its end, be it the interpreter's, would close it: a rollback
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))  # under the parent's transaction
+        if not self._lock.locked():
+            self._over = INHERITED
+            self._close()
+            return
+        self._over = TORN
+        _torn.update(_identity(self.path))
+        while self._open:  # their end, be it the interpreter's, would be a rollback under the parent
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._open.popitem()[1]))
 
 
 _files: weakref.WeakSet[ForkedFile] = weakref.WeakSet()
 _locks: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
 _torn: set[tuple[int, int]] = set()
+_guard = threading.Lock()  # of these
 
 
 def _identity(path: str | os.PathLike[str]) -> set[tuple[int, int]]:
@@ -148,12 +158,14 @@ def _identity(path: str | os.PathLike[str]) -> set[tuple[int, int]]:
 
 def torn(path: str | os.PathLike[str]) -> str | None:
     """Why this process may not open a file, if a fork has left it SQLite's record of a transaction there."""
+    _leave_to_parent()
     return f"{path} {TORN}" if _torn and _identity(path) & _torn else None
 
 
 def hold_at_fork(lock: threading.Lock) -> None:
     """Let no fork happen while a thread holds `lock`."""
-    _locks.add(lock)
+    with _guard:
+        _locks.add(lock)
 
 
 class _Fork(threading.local):
@@ -168,11 +180,13 @@ _fork = _Fork()
 
 
 def _before_fork() -> None:
+    with _guard:
+        files, locks = list(_files), list(_locks)
     # Whoever holds a file with a bounded wait runs users' code, which may want all else: that comes later.
-    for file in sorted(_files, key=lambda one: (one.fork_wait_seconds < 0, id(one))):
+    for file in sorted(files, key=lambda one: (one.fork_wait_seconds < 0, id(one))):
         if file.take_to_fork():
             _fork.files.append(file)
-    for lock in sorted(_locks, key=id):
+    for lock in [*sorted(locks, key=id), _guard]:
         lock.acquire()
         _fork.locks.append(lock)
 
@@ -185,10 +199,17 @@ def _after_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    for file in _files:  # what was not taken was in use, or opened meanwhile
-        file.inherit(torn=file not in _fork.files)
-    _files.clear()
-    _after_fork()
+    _after_fork()  # what is locked still was in use; all of it may be, if nobody saw the fork come
+    _leave_to_parent()
+
+
+def _leave_to_parent() -> None:
+    """In the child of a fork: close what the parent was not using, and never touch what it was."""
+    with _guard:
+        for file in list(_files):
+            if file.pid != os.getpid():
+                _files.remove(file)
+                file.inherit()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -189,7 +189,8 @@ class _TurnLock:
     """An exclusive lock between processes on a file of its own; the system frees it when its process ends."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        _forget_locks()  # those of a parent whose fork nobody saw
+        self._path, self.pid = path, os.getpid()
         self._file: int | None = None
         _locks.add(self)
 
@@ -219,8 +220,9 @@ _locks: weakref.WeakSet[_TurnLock] = weakref.WeakSet()
 def _forget_locks() -> None:
     """A child that never publishes must not keep the lock of a parent that has died."""
     for lock in list(_locks):
-        with contextlib.suppress(OSError):
-            lock.release()
+        if lock.pid != os.getpid():
+            with contextlib.suppress(OSError):
+                lock.release()
 
 
 os.register_at_fork(after_in_child=_forget_locks)

@@ -20,7 +20,7 @@ from fairlead.core.codec import BATCH, encode_structured
 from fairlead.core.durations import format_time
 from fairlead.core.event import Event
 from fairlead.drivers.http_sync import HttpOrigin
-from fairlead.errors import OutboxClosed
+from fairlead.errors import OutboxClosed, OutboxError, StoreError
 from fairlead.sdk.outbox import Outbox
 from fairlead.sdk.outbox_records import OutboxStatus, Receipt, RefusedEvent
 from fairlead.sdk.publisher_process import Pending, PublisherProcess
@@ -69,8 +69,8 @@ class Publisher:
         if api_key is not None:
             self._headers["authorization"] = f"Bearer {api_key}"
         self._closed = False
-        self._processes: dict[int, PublisherProcess] = {}
-        self._process()  # so that a wrong URL or file is known now, and what was left over goes out
+        # Opened here, so that a wrong URL or file is known now, and what was left over goes out.
+        self._processes = {os.getpid(): self._open()}
 
     # -- publishing ------------------------------------------------------------------------------------
 
@@ -216,7 +216,10 @@ class Publisher:
         pid = os.getpid()
         process = self._processes.get(pid)
         if process is None:
-            process = self._open()
+            try:
+                process = self._open()
+            except StoreError as error:
+                raise OutboxError(str(error)) from error
             if self._processes.setdefault(pid, process) is not process:  # of two threads one wins
                 process.close()
                 process = self._processes[pid]
