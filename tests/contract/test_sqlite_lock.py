@@ -17,11 +17,13 @@ from typing import Any
 
 import pytest
 
+from fairlead import Event, Publisher
 from fairlead.drivers.sqlite_lock import SqliteLock
 from fairlead.errors import StoreError, StoreLocked
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.stores.sqlite.tools import compact, restored
 from fairlead.testing.store_examples import run
+from tests.contract.publishing import until
 
 SERVICE = 12_345
 
@@ -187,6 +189,27 @@ def test_a_file_system_without_locks_on_the_database_has_the_one_beside_it(
     with pytest.raises(StoreLocked):
         lock(path)
     taken.release()
+
+
+def test_a_file_system_without_any_locks_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StoreError, match="cannot be locked: Operation not supported") as refused:
+        SqliteStore.open(tmp_path / "store.db")
+    assert not isinstance(refused.value, StoreLocked), "nobody has it open"
+    with Publisher("http://127.0.0.1:9", outbox=tmp_path / "outbox.db") as publisher:
+        publisher.publish(Event("a-1", "/heat", "org.example.state"))
+        until(lambda: "a file system that has locks" in (publisher.status().last_error or ""))
+        assert not open_files("outbox.db-lock"), "each try would keep one"
+
+
+def open_files(name: str) -> list[str]:
+    files = [os.path.realpath(number) for number in Path("/proc/self/fd").iterdir()]
+    return [file for file in files if file.endswith(name)]
 
 
 def test_a_full_disk_keeps_nobody_out_of_a_lock_file_that_is_there(

@@ -38,7 +38,7 @@ class SqliteLock:
         Children of a fork have no part in it.
 
         Raises:
-            StoreLocked: another process has it. StoreError: the lock file cannot be written.
+            StoreLocked: another process has it. StoreError: the lock file cannot be written, or not locked.
         """
         descriptor = self._lock_beside()
         while not _is_at(self._name, descriptor):  # withdrawn between the two steps
@@ -110,12 +110,18 @@ class SqliteLock:
         descriptor = self._open()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
             os.close(descriptor)
             raise StoreLocked(
                 f"{self._path} is open in another process{f' (pid {owner})' if owner else ''}; "
                 "one store has one relay: stop that one, or give this one its own --store"
+            ) from error
+        except OSError as error:
+            os.close(descriptor)
+            raise StoreError(
+                f"{self._name} cannot be locked: {error.strerror}; "
+                "the store needs a local disk, with a file system that has locks"
             ) from error
         return descriptor
 

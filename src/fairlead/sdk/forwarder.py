@@ -201,9 +201,14 @@ class _TurnLock:
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
             os.close(file)
-            return False
+            if isinstance(error, BlockingIOError):
+                return False
+            raise OutboxError(
+                f"{self._path} cannot be locked: {error.strerror}; "
+                "the outbox needs a local disk, with a file system that has locks"
+            ) from error
         self._file = file
         return True
 
