@@ -79,3 +79,23 @@ def test_a_line_for_nobody_is_no_error() -> None:
     log(lines, "broken pipe")
     lines.close()
     os.close(writing)
+
+
+def test_who_logs_within_a_line_does_not_wait_for_himself(pipe: tuple[IO[str], int]) -> None:
+    class Talkative(TextLines):
+        """As when the formatting of a line has a task collected, whose error nobody took: it logs."""
+
+        def format(self, record: logging.LogRecord) -> str:
+            if "dropped" in record.msg:
+                log(lines, "within")
+            return super().format(record)
+
+    reader, writing = pipe
+    lines = Lines(writing, Talkative(), most=1)
+    for number in range(3):
+        log(lines, f"line-{number}")
+    got = reader.readline() + reader.readline()
+    log(lines, "after")
+    lines.close()
+    os.close(writing)
+    assert "within" in got + reader.read()

@@ -68,7 +68,7 @@ class Lines(logging.Handler):
         self._most = most
         self._dropped = 0
         self._ended = False
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()  # what is collected meanwhile may log, within a line
         self._waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="fairlead-log", daemon=True)
         self._thread.start()
