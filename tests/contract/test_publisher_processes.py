@@ -372,9 +372,37 @@ publisher.publish(Event("second", "/s", "t"))
 publisher.close()
 """
 
+SIGNALLED_IN_A_LOOP = """
+import asyncio, collections, signal, sys
+from fairlead import Event, Publisher
+from fairlead.errors import OutboxError
 
-def test_a_signal_handler_that_publishes_while_its_thread_does_is_refused(tmp_path: Path) -> None:
+publisher, errors = Publisher("http://127.0.0.1:9", outbox=sys.argv[1]), []
+
+class Interrupted(collections.deque):
+    def append(self, pending):
+        super().append(pending)
+        if pending.event.id == "first":
+            signal.raise_signal(signal.SIGUSR1)
+
+def handle(number, frame):
+    try:
+        publisher.publish(Event("handler", "/s", "t"))
+    except OutboxError as error:
+        errors.append(str(error))
+
+signal.signal(signal.SIGUSR1, handle)
+publisher._process()._queue = Interrupted()
+for id in "first", "second":
+    asyncio.run(publisher.publish_async(Event(id, "/s", "t")))
+assert "a signal handler cannot publish while its thread does" in errors[0], errors
+publisher.close()
+"""
+
+
+@pytest.mark.parametrize("code", [SIGNALLED, SIGNALLED_IN_A_LOOP])
+def test_a_signal_handler_that_publishes_while_its_thread_does_is_refused(tmp_path: Path, code: str) -> None:
     outbox = tmp_path / "outbox.db"
-    code = [sys.executable, "-c", SIGNALLED, str(outbox)]
-    assert subprocess.run(code, timeout=DEADLINE_SECONDS, check=False).returncode == 0
+    command = [sys.executable, "-c", code, str(outbox)]
+    assert subprocess.run(command, timeout=DEADLINE_SECONDS, check=False).returncode == 0
     assert waiting(outbox) == 2

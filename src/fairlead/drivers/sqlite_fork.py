@@ -82,10 +82,11 @@ class ForkedFile:
         Raises:
             StoreError: this thread has them, and a signal's handler, which has interrupted it, asks again.
         """
-        if self._holder == threading.get_ident():
+        me = threading.get_ident()  # not under the lock: a signal is handled after a call
+        if self._holder == me:
             raise StoreError(f"{self.path}: a signal handler cannot use it while its thread does")
         with self._lock:
-            self._holder = threading.get_ident()
+            self._holder = me
             try:
                 yield
             finally:

@@ -61,7 +61,7 @@ class PublisherProcess:
         self._queue: deque[Pending] = deque()
         self._led = False
         self._guard = threading.Lock()  # of the two above; nothing waits while it is held
-        self._inside: set[int] = set()  # the threads that are storing, or wait for it
+        self._inside: set[int] = set()  # the threads that are storing, or queueing for it
         self._committer = _committer()
         self._closed = False
         self._awaited: dict[int, Pending] = {}
@@ -114,15 +114,16 @@ class PublisherProcess:
         """As `commit`, in a thread.
 
         Raises:
-            OutboxClosed, OutboxError: there is none, and the event is not stored.
+            OutboxClosed, OutboxError: there is none, and the event is not stored; or as `commit`.
         """
-        if self._leads(pending) and not self._lead_in_thread():
-            with self._guard:
-                self._queue.remove(pending)
-            self._hand_over()
-            if self._closed:
-                raise OutboxClosed(f"{self.outbox.path}: the publisher was closed")
-            raise OutboxError(f"{self.outbox.path}: no thread can be started to store the event")
+        with self._entered():
+            if self._leads(pending) and not self._lead_in_thread():
+                with self._guard:
+                    self._queue.remove(pending)
+                self._hand_over()
+                if self._closed:
+                    raise OutboxClosed(f"{self.outbox.path}: the publisher was closed")
+                raise OutboxError(f"{self.outbox.path}: no thread can be started to store the event")
 
     def _leads(self, pending: Pending) -> bool:
         """Queue an event; whether its caller has to lead, as nobody does."""
