@@ -166,7 +166,15 @@ def test_sqlite_says_of_a_full_disk_what_it_says_of_others(
     assert says in str(refusal(tmp_path / "our.db", error))
 
 
-@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR])
+def test_a_disk_that_fails_is_no_reason_to_move_a_file_away(tmp_path: Path) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+    refused = refusal(tmp_path / "our.db", error)
+    assert type(refused) is StoreError
+    assert "our.db cannot be used: disk I/O error; look at its disk first" in str(refused)
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR])
 def test_what_the_file_itself_is_to_blame_for_is_no_refusal(tmp_path: Path, code: int) -> None:
     error = sqlite3.OperationalError("said by SQLite")
     error.sqlite_errorcode = code

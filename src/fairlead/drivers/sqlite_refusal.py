@@ -19,7 +19,8 @@ def refusal(path: str | os.PathLike[str], error: sqlite3.Error | OSError) -> Sto
     """What an error at the opening of a file says of its surroundings; None if the file is to blame itself.
 
     Returns:
-        StoreLocked: another program keeps it locked. StoreError: no room on the disk, or no permission.
+        StoreLocked: another program keeps it locked. StoreError: no room on the disk, no permission, or the
+            disk fails.
     """
     name = os.fspath(path)
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -34,4 +35,6 @@ def refusal(path: str | os.PathLike[str], error: sqlite3.Error | OSError) -> Sto
             f"{name} cannot be opened for writing: {reason}; its directory must exist, and both must be "
             f"writable for user {os.geteuid()}"
         )
+    if code == sqlite3.SQLITE_IOERR:
+        return StoreError(f"{name} cannot be used: {error}; look at its disk first: the file may be sound")
     return None
