@@ -23,6 +23,7 @@ from fairlead.config import Config, delivery_defaults, store_path
 from fairlead.core.event import Event
 from fairlead.core.policy import Grant, Principal
 from fairlead.core.subscription_format import parse
+from fairlead.drivers.this_process import Process, this_process
 from fairlead.engine.node import Node
 from fairlead.errors import ConfigError, FairleadError, NotFound
 from fairlead.sdk.outbox_records import Receipt
@@ -56,7 +57,7 @@ class Relay:
         self._path = path if path == MEMORY else str(Path(path).absolute())
         self._config = config or Config()
         self._node: Node | None = None
-        self._pid = 0
+        self._process: Process = (0, 0)
         self._sender: InProcessSender | None = None
 
     async def start(self) -> None:
@@ -79,7 +80,7 @@ class Relay:
         except BaseException:  # the caller has nothing to stop, and may want the file
             await node.stop(0)
             raise
-        self._node, self._pid = node, os.getpid()
+        self._node, self._process = node, this_process()
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Wait for what is in flight, store it, close. Idempotent; nothing in a child of a fork.
@@ -87,7 +88,7 @@ class Relay:
         Args:
             grace_seconds: how long to wait at most; None for `[shutdown] grace`.
         """
-        if os.getpid() != self._pid:  # to let go of it would close the parent's connections
+        if self._process != this_process():  # to let go of it would close the parent's connections
             return
         node, self._node = self._node, None
         if node is not None:
@@ -115,10 +116,10 @@ class Relay:
         return self._node
 
     def _check_process(self) -> None:
-        if os.getpid() != self._pid:  # threads do not survive a fork: nobody would ever answer
+        if self._process != this_process():  # threads do not survive a fork: nobody would ever answer
             raise FairleadError(
-                f"the relay was started before a fork, in process {self._pid}, and runs only there: publish "
-                "there, or from here by HTTP to a `fairlead serve`"
+                f"the relay was started before a fork, in process {self._process[0]}, and runs only there: "
+                "publish there, or from here by HTTP to a `fairlead serve`"
             )
 
     async def publish(self, event: Event) -> Receipt:

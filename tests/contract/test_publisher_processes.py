@@ -199,6 +199,35 @@ def test_an_idle_child_does_not_keep_the_turn_of_a_parent_that_died(tmp_path: Pa
         parent.stdin.close()
 
 
+GRANDCHILD = """
+from fairlead import Event, Publisher, Receiver
+from tests.contract.receiving import SECRET, event, kit
+
+async def handle(event, transaction): ...
+
+def work():
+    publisher.publish(Event(str(os.getpid()), "/s", "t"))
+    request = relay.deliver(event())
+    assert receiver.handle(request.method, request.headers, request.body).status == 200
+
+publisher, relay, ancestor = Publisher("http://127.0.0.1:9", outbox=sys.argv[1]), kit(), os.getpid()
+receiver = Receiver(handle, secrets=[SECRET], inbox=sys.argv[1] + ".inbox")
+work()
+if (child := os.fork()) == 0:
+    os.getpid = lambda: ancestor  # the system gave its number again
+    work()
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_process_that_gets_the_number_of_an_ancestor_is_not_taken_for_it(tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox.db"
+    code = [sys.executable, "-c", FORKS + GRANDCHILD, str(outbox)]
+    assert subprocess.run(code, timeout=2 * DEADLINE_SECONDS, check=False).returncode == 0
+    assert waiting(outbox) == 2
+
+
 ORPHAN = """
 from fairlead import Event, Publisher
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fairlead.core.event import Event
+from fairlead.drivers.this_process import Process, this_process
 
 # The second argument is whatever the inbox's `begin` returned.
 Handler = Callable[[Event, Any], Awaitable[None] | None]
@@ -64,15 +64,15 @@ class BackgroundLoop:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._pid = 0
+        self._process: Process = (0, 0)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The running loop."""
-        if self._pid != os.getpid():
+        if self._process != this_process():
             self._guard = threading.Lock()  # the inherited one may be held by a thread that is not here
-            self._pid, self._loop = os.getpid(), None
+            self._process, self._loop = this_process(), None
         with self._guard:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -84,7 +84,7 @@ class BackgroundLoop:
 
     def close(self) -> None:
         """Stop the loop, if it runs in this process."""
-        if self._loop is None or self._thread is None or self._pid != os.getpid():
+        if self._loop is None or self._thread is None or self._process != this_process():
             return
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -20,6 +20,7 @@ from fairlead.core.codec import BATCH, encode_structured
 from fairlead.core.durations import format_time
 from fairlead.core.event import Event
 from fairlead.drivers.http_sync import HttpOrigin
+from fairlead.drivers.this_process import this_process
 from fairlead.errors import OutboxClosed, OutboxError, StoreError
 from fairlead.sdk.outbox import Outbox
 from fairlead.sdk.outbox_records import OutboxStatus, Receipt, RefusedEvent
@@ -70,7 +71,7 @@ class Publisher:
             self._headers["authorization"] = f"Bearer {api_key}"
         self._closed = False
         # Opened here, so that a wrong URL or file is known now, and what was left over goes out.
-        self._processes = {os.getpid(): self._open()}
+        self._processes = {this_process(): self._open()}
 
     # -- publishing ------------------------------------------------------------------------------------
 
@@ -111,7 +112,7 @@ class Publisher:
     ) -> Receipt:
         """As `publish`, without holding up the event loop; concurrent calls share one commit."""
         pending = self._pending(event, wait)
-        process = self._processes.get(os.getpid())
+        process = self._processes.get(this_process())
         if process is None or self._closed:
             process = await asyncio.to_thread(self._process)
         process.commit_soon(pending)
@@ -197,7 +198,7 @@ class Publisher:
         What waits stays in the file, for the next publisher: `flush` first to see it off.
         """
         self._closed = True
-        process = self._processes.pop(os.getpid(), None)
+        process = self._processes.pop(this_process(), None)
         if process is not None:
             process.close()
 
@@ -213,16 +214,16 @@ class Publisher:
         """What this process has open; a child of a fork opens its own."""
         if self._closed:
             raise OutboxClosed(f"{self._path}: the publisher was closed")
-        pid = os.getpid()
-        process = self._processes.get(pid)
+        here = this_process()
+        process = self._processes.get(here)
         if process is None:
             try:
                 process = self._open()
             except StoreError as error:
                 raise OutboxError(str(error)) from error
-            if self._processes.setdefault(pid, process) is not process:  # of two threads one wins
+            if self._processes.setdefault(here, process) is not process:  # of two threads one wins
                 process.close()
-                process = self._processes[pid]
+                process = self._processes[here]
         return process
 
     def _open(self) -> PublisherProcess:

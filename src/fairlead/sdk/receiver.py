@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from fairlead.core.signature import check_verifying, verify
+from fairlead.drivers.this_process import Process, this_process
 from fairlead.errors import (
     ForeignOrigin,
     InboxError,
@@ -107,7 +108,7 @@ class Receiver:
         self._origins, self._rate = frozenset(allowed_origins), allowed_rate
         self._clock = clock
         self._background = BackgroundLoop()
-        self._processes: dict[int, _Process] = {}
+        self._processes: dict[Process, _Process] = {}
         self._stops: set[Stop] = set()
 
     # -- mounting --------------------------------------------------------------------------------------
@@ -181,7 +182,7 @@ class Receiver:
         self.stop()
         for stop in stops:
             stop.ended.wait()
-        process = self._processes.pop(os.getpid(), None)
+        process = self._processes.pop(this_process(), None)
         if process is not None:
             process.workers.shutdown(wait=True)
         self._background.close()
@@ -219,8 +220,8 @@ class Receiver:
 
     def _process(self) -> _Process:
         """The slots and threads of this process; a child of a fork has its own."""
-        pid = os.getpid()
-        return self._processes.get(pid) or self._processes.setdefault(pid, _Process.of(self.concurrency))
+        here = this_process()
+        return self._processes.get(here) or self._processes.setdefault(here, _Process.of(self.concurrency))
 
     def _busy(self) -> Reply:
         return of_problem(RateLimited(f"{self.concurrency} deliveries are under way", retry_after_seconds=1))

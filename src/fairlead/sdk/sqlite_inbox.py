@@ -18,6 +18,7 @@ from types import TracebackType
 from fairlead.core.channel import ChannelId
 from fairlead.drivers.sqlite_fork import hold_at_fork, torn
 from fairlead.drivers.sqlite_local import SqliteError
+from fairlead.drivers.this_process import Process, this_process
 from fairlead.errors import InboxError
 from fairlead.sdk.inbox import Transaction
 from fairlead.sdk.inbox_file import Place
@@ -43,7 +44,7 @@ class SqliteInbox:
         self.path = str(Path(path).absolute())  # the process may change its directory before the first use
         self._lock_wait = lock_wait_seconds
         self._lease = lease_seconds
-        self._processes: dict[int, InboxProcess] = {}
+        self._processes: dict[Process, InboxProcess] = {}
         self._opening = threading.Lock()
         hold_at_fork(self._opening)
 
@@ -102,21 +103,21 @@ class SqliteInbox:
 
     def close(self) -> None:
         """See `Inbox.close`. The next `begin` opens the file again."""
-        process = self._processes.pop(os.getpid(), None)
+        process = self._processes.pop(this_process(), None)
         if process is not None:
             process.close()
 
     def _process(self) -> InboxProcess:
         """What this process has open; a child of a fork opens its own."""
-        pid = os.getpid()
-        process = self._processes.get(pid)
+        here = this_process()
+        process = self._processes.get(here)
         if process is None:
             with self._opening:
-                process = self._processes.get(pid)
+                process = self._processes.get(here)
                 if process is None:
                     if (refused := torn(self.path)) is not None:
                         raise InboxError(refused)
-                    process = self._processes[pid] = InboxProcess(self.path, self._lock_wait, self._lease)
+                    process = self._processes[here] = InboxProcess(self.path, self._lock_wait, self._lease)
         return process
 
     def __enter__(self) -> SqliteInbox:
