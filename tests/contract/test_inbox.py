@@ -333,6 +333,23 @@ def test_an_inbox_may_live_in_a_database_of_ones_own(tmp_path: Path) -> None:
         assert read(inbox, "k").applied == 4
 
 
+@pytest.mark.parametrize("removed", [True, False])
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_an_inbox_that_somebody_removed_or_replaced_takes_nothing_more(
+    tmp_path: Path, suffix: str, removed: bool
+) -> None:
+    gone = rf"inbox\.db{suffix} was removed or replaced while it was in use; see that the file is there"
+    file = tmp_path / f"inbox.db{suffix}"
+    with inbox_at(tmp_path) as inbox:
+        writing = begin_writing(inbox, "k", 4)
+        (tmp_path / "other").touch()
+        file.unlink() if removed else (tmp_path / "other").replace(file)
+        with pytest.raises(InboxError, match=gone):
+            writing.commit()
+        with pytest.raises(InboxError, match=gone):
+            inbox.begin(CHANNEL, "another")
+
+
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "inbox.db").write_text("hello, I am a text file and long enough to be read as a header " * 9)
     with pytest.raises(StoreForeign, match=r"inbox\.db"):

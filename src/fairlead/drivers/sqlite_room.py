@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much room a database in WAL mode has left, so that what must still be written finds some.
 
-Asked before what grows is written, it also notices that the files are gone: SQLite would go on writing to
-files without a name, and nothing of it would be there after the end of the process.
+Asked before what grows is written, it also notices that the files are gone.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ import sqlite3
 import tempfile
 import time
 from pathlib import Path
+
+from fairlead.drivers.sqlite_in_place import InPlace
 
 _PLENTY_BYTES = 1024**3
 _PLENTY_SECONDS = 0.1
@@ -29,9 +30,7 @@ class Room:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        # While a connection is open SQLite neither removes nor replaces its WAL; it may only be empty.
-        wal = self._path.with_name(self._path.name + "-wal")
-        self._in_use = [(file, file.stat()) for file in (self._path, wal) if file.exists()]
+        self._in_place = InPlace(path)
         self._plenty_bytes, self._plenty_until = 0, 0.0
 
     def free_bytes(self, connection: sqlite3.Connection) -> int:
@@ -48,7 +47,7 @@ class Room:
         if now < self._plenty_until:
             return self._plenty_bytes
         disk = os.statvfs(self._path)
-        self._check_in_use()
+        self._in_place.check()
         page_bytes, pages, deleted = (
             int(connection.execute(f"PRAGMA {name}").fetchone()[0])
             for name in ("page_size", "page_count", "freelist_count")
@@ -58,11 +57,6 @@ class Room:
         if room > _PLENTY_BYTES:
             self._plenty_bytes, self._plenty_until = free, now + _PLENTY_SECONDS
         return free
-
-    def _check_in_use(self) -> None:
-        for file, opened in self._in_use:
-            if not file.exists() or not os.path.samestat(file.stat(), opened):
-                raise OSError(errno.ESTALE, f"{file.name} was removed or replaced while it was in use")
 
 
 def is_no_room(error: BaseException) -> bool:

@@ -85,7 +85,8 @@ class FileHold:
         """Run `work` and store all that was kept; False, and nothing done, if no handler has written.
 
         Raises:
-            InboxError: a handler has ended the transaction; nobody knows what is stored.
+            InboxError: a handler has ended the transaction; nobody knows what is stored. Or as
+                `InboxProcess.check_in_place`.
             sqlite3.Error: nothing is stored.
         """
         with self._turn:
@@ -96,6 +97,7 @@ class FileHold:
                     raise InboxError("a handler ended the transaction of the deliveries before it")
                 work(self._process.connection)
                 self._process.connection.execute("COMMIT")
+                self._process.check_in_place()
                 self.stored.add(self.number)
             finally:
                 self._close()

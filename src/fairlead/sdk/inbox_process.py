@@ -17,6 +17,7 @@ from typing import TypeVar
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
 from fairlead.drivers.sqlite_fork import ForkedFile, Synchronous
+from fairlead.drivers.sqlite_in_place import InPlace
 from fairlead.drivers.sqlite_local import Connection, SqliteError, is_busy, open_local, transaction
 from fairlead.errors import InboxBusy, InboxError, StoreError
 from fairlead.sdk import inbox_file
@@ -72,7 +73,7 @@ class InboxProcess:
             raise InboxError(str(error)) from error
 
     def _open(self, synchronous: Synchronous) -> Connection:
-        return open_local(
+        connection = open_local(
             self.path,
             inbox_file.SCHEMA,
             name=inbox_file.TABLE,
@@ -80,6 +81,17 @@ class InboxProcess:
             synchronous=synchronous,
             busy_timeout_seconds=self._wait,
         )
+        self._in_place = InPlace(self.path)
+        return connection
+
+    def check_in_place(self) -> None:
+        """After a commit: raise InboxError if the file, and with it what was stored, will not last."""
+        try:
+            self._in_place.check()
+        except OSError as error:
+            raise InboxError(
+                f"{self.path}: {error.strerror}; see that the file is there, and start this process anew"
+            ) from error
 
     # -- the file's write lock -------------------------------------------------------------------------
 
@@ -111,7 +123,7 @@ class InboxProcess:
         Raises:
             LockLost: of `work`, before it wrote anything.
             InboxBusy: the file was not free in time.
-            InboxError: as `connection`.
+            InboxError: as `connection` and `check_in_place`.
             sqlite3.Error: nothing was stored.
         """
         self._check()  # nobody leads in the child of a fork
@@ -124,6 +136,7 @@ class InboxProcess:
             with transaction(self._connection("FULL" if durable else "NORMAL")) as connection:
                 for share in shares:
                     share.run(connection)
+            self.check_in_place()
         except SqliteError as error:
             if is_busy(error):
                 raise self._busy() from None
