@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import struct
@@ -12,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from rich.console import Console
 
 from fairlead.cli import output
 from fairlead.cli.api import RefusedError
@@ -59,12 +59,16 @@ def test_no_line_of_a_table_ends_in_spaces(capsys: pytest.CaptureFixture[str]) -
 ERROR = "2026-11-29T10:00:00Z unavailable 503: answered 503 Service Unavailable, and the reasons for that"
 
 
+def _be_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+
+
 def test_on_a_terminal_a_table_is_no_wider_than_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        output, "out", lambda: Console(file=sys.stdout, force_terminal=True, color_system=None, width=60)
-    )
+    _be_a_terminal(monkeypatch, 60)
     output.table(
         ("subscription", "state", "held", "last error"),
         [
@@ -87,9 +91,7 @@ def test_on_a_terminal_a_table_is_no_wider_than_it(
 def test_a_table_that_fits_a_terminal_is_one_line_a_row(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        output, "out", lambda: Console(file=sys.stdout, force_terminal=True, color_system=None, width=60)
-    )
+    _be_a_terminal(monkeypatch, 60)
     output.table(("name", "last error"), [("demo", "x" * 54), ("two", "y")], empty="none")
     assert capsys.readouterr().out.splitlines() == ["name  last error", "demo  " + "x" * 54, "two   y"]
 
@@ -193,3 +195,23 @@ def test_what_others_have_sent_drives_no_terminal(capsys: pytest.CaptureFixture[
     said = "".join(capsys.readouterr())
     assert "\\x1b[2Jgone\\x9b1m" in said
     assert not any(letter in said for letter in "\x1b\x9b\r")
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("variable", "plain"), [("1", True), ("", False)])
+def test_no_color_leaves_nothing_but_text(
+    monkeypatch: pytest.MonkeyPatch, variable: str, plain: bool
+) -> None:
+    monkeypatch.setenv("NO_COLOR", variable)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout", results := _Terminal())
+    monkeypatch.setattr("sys.stderr", notes := _Terminal())
+    output.table(("subscription", "state"), [("demo", "stopped")], empty="none")
+    with output.err().status("measuring"):
+        pass
+    assert plain != ("\x1b" in results.getvalue())
+    assert plain != ("\x1b" in notes.getvalue())

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.cells import cell_len
@@ -22,12 +22,18 @@ from fairlead.cli.api import RefusedError
 
 def out() -> Console:
     """The console of standard output; plain unless it is a terminal and NO_COLOR is not set."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    return _console(sys.stdout)
 
 
 def err() -> Console:
     """The console of standard error, for what is not a result."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return _console(sys.stderr)
+
+
+def _console(file: TextIO) -> Console:
+    # By itself rich leaves out with NO_COLOR nothing but colours: bold letters, bars and spinners stay.
+    plain = False if os.environ.get("NO_COLOR") else None
+    return Console(file=file, highlight=False, soft_wrap=True, force_terminal=plain)
 
 
 def say(line: str) -> None:
@@ -90,7 +96,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
     widths = [max(map(cell_len, cells)) for cells in zip(columns, *lines, strict=True)]
     console = out()
     beside: int | None = None  # the room for a last cell in its row; None where there is no end of it
-    if console.is_terminal:
+    if sys.stdout.isatty():
         widths = _narrowed(widths, console.width - cell_len(columns[-1]))
         beside = console.width - _taken(widths[:-1])
         if beside < cell_len(columns[-1]):
