@@ -565,7 +565,9 @@ def test_output_that_cannot_be_written_is_one_line_and_1(tmp_path: Path) -> None
 
 def test_with_a_login_configured_calls_without_end_4(tmp_path: Path) -> None:
     with RelayProcess(tmp_path, FAIRLEAD_AUTH_BOOTSTRAP_KEY=KEY) as relay:
-        assert relay.run("status").code == 4
+        without = relay.run("status")
+        assert without.code == 4
+        assert "--key-file FILE or FAIRLEAD_API_KEY" in without.err
         assert relay.run("status", FAIRLEAD_API_KEY="flk_" + "x" * 32).code == 4
         assert relay.run("status", FAIRLEAD_API_KEY=KEY).code == 0
         (tmp_path / "key").write_text(KEY + "\n")
@@ -583,6 +585,7 @@ def test_with_a_login_configured_calls_without_end_4(tmp_path: Path) -> None:
             "90d",
         )
         assert added.code == 0
+        assert "the first" not in added.err
         heat = added.out.strip()
         assert heat.startswith("flk_")
         sent = relay.run("send", "--source", "/heat", "--type", "t", FAIRLEAD_API_KEY=heat)
@@ -594,6 +597,14 @@ def test_with_a_login_configured_calls_without_end_4(tmp_path: Path) -> None:
         assert relay.run("keys", "revoke", item["id"], FAIRLEAD_API_KEY=KEY).code == 0
         assert relay.run("send", "--source", "/heat", "--type", "t", FAIRLEAD_API_KEY=heat).code == 4
         assert KEY not in "\n".join((*relay.out, *relay.err))
+
+
+def test_the_first_key_says_what_it_changes(tmp_path: Path) -> None:
+    with RelayProcess(tmp_path) as relay:
+        added = relay.run("keys", "add", "heat", "--may", "publish")
+        assert "from now on every call needs one" in added.err
+        assert "[auth] bootstrap_key" in added.err
+        assert relay.run("status").code == 4
 
 
 # -- what makes no call --------------------------------------------------------------------------------------

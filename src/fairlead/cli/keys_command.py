@@ -51,6 +51,12 @@ def add(
     def added(key: dict[str, Any]) -> None:
         output.say(key["key"])
         output.note(f"key {key['id']} for {name}; it is not shown again")
+        if caller.api.key is None:
+            output.note(
+                "it is the first: from now on every call needs one, by --key-file or FAIRLEAD_API_KEY"
+            )
+            if "admin" not in actions:
+                output.note("it cannot make other keys: for these start the relay with [auth] bootstrap_key")
 
     caller.show(caller.api.call("POST", "/keys", body), added)
 

@@ -116,6 +116,8 @@ def problem(refused: RefusedError) -> None:
     console.print(f"[bold red]refused:[/] {escape(visible(str(title)))} ({refused.status})")
     for line in _told(detail, faults):
         console.print(escape(visible(f"  {line}")))
+    if refused.status == 401:
+        console.print("  an API key is given by --key-file FILE or FAIRLEAD_API_KEY")
     if refused.retry_after:
         console.print(escape(f"  try again in {refused.retry_after} s"))
 
