@@ -324,6 +324,7 @@ def test_a_subscription_s_life(relay: RelayProcess) -> None:
     assert "secret: whsec_" in added.out
     taken = relay.run("subscriptions", "add", "life", "--sink", NOWHERE)
     assert taken.code == 1
+    assert "fairlead subscriptions set life" in taken.err
     shown = relay.document("subscriptions", "show", "life")
     assert (shown["source"], shown["types"]) == ("/life", ["t"])
     assert "secret" not in shown["config"]
@@ -337,6 +338,7 @@ def test_a_subscription_s_life(relay: RelayProcess) -> None:
         "life"
     ]
     assert "active" in relay.run("subscriptions", "resume", "life").out
+    assert relay.run("subscriptions", "list", "--state", "stopped").err == "no subscription is stopped\n"
     assert relay.document("subscriptions", "secret", "life")["secret"].startswith("whsec_")
     assert "the one before signs too until 2" in relay.run("subscriptions", "secret", "life").out
     assert relay.run("subscriptions", "set", "life", "--config", '{"secret_overlap":"0s"}').code == 0
@@ -393,7 +395,9 @@ def test_a_parked_lane_is_seen_and_settled(relay: RelayProcess) -> None:
     assert doctor.code == 1
     assert "fairlead lanes release lanes --state parked" in doctor.out
     assert relay.run("lanes", "skip", "lanes", "--key", "/lanes k", "--position", str(head + 1)).code == 1
-    assert relay.run("lanes", "skip", "lanes", "--key", "/lanes k", "--position", str(head)).code == 0
+    assert relay.run("lanes", "skip", "lanes", "--key", "/lanes k", "--position", "head").code == 2
+    place = f"{lane['partition']}:{head}"  # as it is shown
+    assert relay.run("lanes", "skip", "lanes", "--key", "/lanes k", "--position", place).code == 0
     eventually(lambda: relay.document("lanes", "lanes", "--state", "parked")["counts"]["parked"] == 1)
     assert relay.run("lanes", "lanes", "release", "--state", "parked").code == 0
     eventually(lambda: relay.document("lanes", "lanes", "--state", "parked")["counts"]["parked"] == 1)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -89,11 +90,22 @@ _act("retry", "retried", "Try the head now; state and schedule stay if it fails.
 _act("release", "released", "Start a new schedule from attempt 0, now.")
 
 
+def _position(_context: click.Context, _option: click.Parameter, text: str) -> int:
+    """The N of `P:N`; the key says which partition it is in."""
+    if not re.fullmatch(r"([0-9]+:)?0*[1-9][0-9]*", text):
+        raise click.BadParameter(f"{text!r} is not P:N or N such as 5:17 or 17", param_hint="--position")
+    return int(text.rpartition(":")[2])
+
+
 @command.command("skip", short_help="Drop the head of a lane, on record.")
 @click.argument("name")
 @click.option("--key", required=True, help="the lane's ordering key")
 @click.option(
-    "--position", required=True, type=click.IntRange(1), help="the head's position, as `lanes` shows it"
+    "--position",
+    required=True,
+    metavar="P:N",
+    callback=_position,
+    help="the head's place as `lanes` shows it, or its position N alone",
 )
 @click.option("--reason", default="", help="why; kept on record")
 @calls_api

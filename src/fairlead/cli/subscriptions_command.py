@@ -158,7 +158,9 @@ def list_(caller: Caller, state: str | None) -> None:
                 )
                 for one in page["items"]
             ],
-            empty="no subscription; add one with: fairlead subscriptions add NAME --sink URL",
+            empty=f"no subscription is {state}"
+            if state
+            else "no subscription; add one with: fairlead subscriptions add NAME --sink URL",
         ),
     )
 

@@ -70,7 +70,8 @@ class SubscriptionsApi:
             previous = await self._find(request, id)
             if only_if_absent and previous is not None:
                 raise SubscriptionExists(
-                    f"there is a subscription {id!r} already; PUT without If-None-Match replaces it"
+                    f"there is a subscription {id!r} already; PUT without If-None-Match replaces it, "
+                    f"fairlead subscriptions set {id} changes it"
                 )
             expected = _expected(id, revisions, previous)
             wanted = self._parse(document, id, previous)

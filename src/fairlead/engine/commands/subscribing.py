@@ -116,7 +116,9 @@ class Subscribing:
         previous = await self._store.subscriptions.get(subscription.id)
         if previous is not None and (only_if_absent or not replace):
             raise SubscriptionExists(
-                f"there is a subscription {subscription.id!r} already; PUT without If-None-Match replaces it"
+                f"there is a subscription {subscription.id!r} already; "
+                "PUT without If-None-Match replaces it, "
+                f"fairlead subscriptions set {subscription.id} changes it"
             )
         if if_match is not None and (previous is None or previous.revision != if_match):
             raise _mismatch(subscription.id, if_match, previous)
