@@ -143,6 +143,7 @@ class Node:
         """
         if self._phase == "stopping":
             return
+        begun = self._phase != "starting"
         if self._phase != "failed":
             self._phase = "stopping"
         await self.ingest.stop()
@@ -152,7 +153,8 @@ class Node:
             await self._bus.close()
         await self._sender.close()
         await self.store.close()
-        _log.info("node stopped")
+        if begun:
+            _log.info("node stopped")
 
     def _janitor(self, sender: Sender, clock: Clock, turn: Turn, revisions: Revisions) -> Janitor:
         store, dispatcher, settings = self.store, self.dispatcher, self.settings
