@@ -97,7 +97,9 @@ def test_another_content_type_is_told_which_are_taken(tmp_path: Path, content_ty
             line = f"content-type: {content_type}\r\n" if content_type else ""
             head = f"POST /events HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n{line}"
             answer = parse_answer(await api.raw(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body))
-            supported = answer.problem(415, "unsupported-media-type")["supported"]
+            problem = answer.problem(415, "unsupported-media-type")
+            assert problem["errors"][0]["detail"] == "is not a content type of events"
+            supported = problem["supported"]
             assert supported[:2] == [ONE_EVENT, BATCH]
 
     play(scene())

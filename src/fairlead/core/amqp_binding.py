@@ -50,7 +50,7 @@ def events_of(message: SourceMessage, *, batch_events: int, event_bytes: int) ->
             raise InvalidEvent(f"the headers cannot be read: {message.headers_fault}", faults=[fault])
         given = f"content_type is {content_type}" if content_type else "there is no content_type"
         hint = f"send it as {STRUCTURED}, or its attributes as headers {PREFIXES[0]}id and so on"
-        fault = Fault(header="content_type", detail="is not one of events", hint=hint)
+        fault = Fault(header="content_type", detail="is not a content type of events", hint=hint)
         raise UnsupportedMediaType(
             f"{given}, and no header begins with {PREFIXES[0]}; {hint}", faults=[fault]
         )

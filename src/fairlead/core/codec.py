@@ -199,6 +199,6 @@ def _unsupported(content_type: str | None) -> UnsupportedMediaType:
     hint = f"send one event as {STRUCTURED}, or its attributes as ce- headers"
     return UnsupportedMediaType(
         f"{given}; {hint}",
-        faults=[Fault(header="content-type", detail="is not one of events", hint=hint)],
+        faults=[Fault(header="content-type", detail="is not a content type of events", hint=hint)],
         members={"supported": list(SUPPORTED)},
     )
