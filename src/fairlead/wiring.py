@@ -178,6 +178,7 @@ class Server:
         self._sources = Sources()
         self._app: WebApp | None = None
         self._started = asyncio.Event()
+        self.needs_login = True  # at its start
         limits = config.limits
         self._http = HttpServer(
             self._answer,
@@ -225,7 +226,8 @@ class Server:
         bus = await amqp_bus(config, policy, clock, store)
         node = self._node = make_node(config, store, http_sender(config, policy, clock), clock, bus)
         keys = _Logins(store, clock, config, policy)
-        if not await keys.configured() and not config.listen.is_loopback:
+        self.needs_login = await keys.configured()
+        if not self.needs_login and not config.listen.is_loopback:
             raise open_to_all(config)
         bridge = ImagefactoryBridge(node.ingest, store, clock, random_bytes=os.urandom)
         limits = config.limits

@@ -569,6 +569,8 @@ def test_output_that_cannot_be_written_is_one_line_and_1(tmp_path: Path) -> None
 
 def test_with_a_login_configured_calls_without_end_4(tmp_path: Path) -> None:
     with RelayProcess(tmp_path, FAIRLEAD_AUTH_BOOTSTRAP_KEY=KEY) as relay:
+        relay.expect(r"every call needs an API key")
+        assert not any("receive:" in line for line in relay.err), "what is refused is no example"
         without = relay.run("status")
         assert without.code == 4
         assert "--key-file FILE or FAIRLEAD_API_KEY" in without.err

@@ -55,7 +55,7 @@ async def _serve(loaded: Loaded, note: Callable[[str], None]) -> None:
     await relay.start()
     try:
         subscriptions = await relay.count_subscriptions()
-        announced = (loaded, relay.url, subscriptions, note)
+        announced = (loaded, relay, subscriptions, note)
         # Nobody waits for who reads it, who may not: standard output may be a pipe that is full.
         threading.Thread(target=_announce, args=announced, name="fairlead-ready", daemon=True).start()
         _collect_garbage_rarely()
@@ -80,15 +80,18 @@ def _told_to_stop(stop: asyncio.Event, signal_: signal.Signals) -> None:
     stop.set()
 
 
-def _announce(loaded: Loaded, url: str, subscriptions: int, note: Callable[[str], None]) -> None:
+def _announce(loaded: Loaded, relay: wiring.Server, subscriptions: int, note: Callable[[str], None]) -> None:
     """The ready line, and for people how to send and receive a first notification."""
-    store = loaded.config.store
+    store, url = loaded.config.store, relay.url
     ready = f"fairlead ready at {url} (store {store}, {subscriptions} subscriptions)"
     try:
         output.say_unbuffered(ready)
     except OSError as error:
         _log.warning("standard output: %s", error.strerror, extra={"unsaid": ready})
     program = _program()
+    if relay.needs_login:  # with a key that is not here to sinks that are not known: no example would work
+        note(f"  every call needs an API key; {program} keys add makes one")
+        return
     where = "" if url == DEFAULT_URL else f" --url {url}"
     note(f"  receive:  {program} listen --subscribe demo{where}")
     example = """--source /demo --subject door-1 --type opened --data '{"by":"me"}'"""
