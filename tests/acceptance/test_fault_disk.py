@@ -114,7 +114,7 @@ def test_row_13_a_full_disk_stops_intake_while_deliveries_go_on(full_relay: Rela
     assert relay.api.call("GET", "/readyz").document["store"] == "full"
     told = fairlead("doctor", "--url", f"http://127.0.0.1:{relay.port}", place=relay.place)
     assert told.returncode == 1
-    assert "store: its disk is full" in told.stdout
+    assert "store: full: publishers get 507" in told.stdout
 
     ballast.unlink()
     until(lambda: relay.api.call("GET", "/readyz").document["store"] == "ok", "it is seen")

@@ -159,6 +159,7 @@ class Scene:
         self.queries = Queries(
             store, dispatcher, self.clock, self.telemetry,
             arrivals=self.ingest.arrivals, revisions=revisions, phase=lambda: self.phase,
+            log_room=self.ingest.room,
         )  # fmt: skip
         self.retention = Retention(
             store, self.clock, keep_seconds=rules.keep_seconds, turn=self.turn, deleted=self.still.forget

@@ -95,6 +95,8 @@ def test_the_limit_of_the_log_answers_store_full_and_when_to_come_back() -> None
         with pytest.raises(StoreFull) as caught:
             await scene.publish(event(1))
         assert caught.value.retry_after_seconds == 10
+        assert (await scene.queries.readiness())["store"] == "full"
+        assert "fairlead_store_ok 0" in await scene.queries.metrics_text(ANYONE)
 
     play(scenario, EngineSettings(limits=Limits(log_bytes=1)))
 

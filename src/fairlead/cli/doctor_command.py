@@ -138,8 +138,11 @@ def _relay(caller: Caller) -> Iterator[Finding]:
         if ready.get("store", "ok") == "ok":
             yield Finding("store", "ok", "ready")
         elif ready["store"] == "full":
-            what = "its disk is full: publishers get 507, deliveries go on as far as the reserve goes"
-            yield Finding("store", "wrong", what, "free some room there, or lower [retention] keep")
+            what = "full: publishers get 507, deliveries go on as far as the disk's reserve goes"
+            remedy = (
+                "free room on its disk; if it has some, raise [limits] log_bytes or lower [retention] keep"
+            )
+            yield Finding("store", "wrong", what, remedy)
         else:
             what = f"{ready['store']}: what cannot be read is not delivered, nor what stands behind it"
             yield Finding("store", "wrong", what, "fairlead store check says where; restore a backup")

@@ -59,7 +59,7 @@ def decode_batch(body: bytes, max_events: int, max_event_bytes: int | None = Non
     json_text.check_utf8(body)
     items = json_text.items(body)
     if len(items) > max_events:
-        detail = f"the batch has {len(items)} events; this relay takes {max_events} at once"
+        detail = f"the batch has {len(items)} events; {max_events} are taken at once ([limits] batch_events)"
         raise TooLarge(detail, members={"limit_events": max_events})
     events: list[Event] = []
     problems: list[tuple[int, Problem]] = []

@@ -11,16 +11,15 @@ from fairlead.core.event import Event
 from fairlead.core.log import Appended
 from fairlead.core.policy import Principal
 from fairlead.engine.arrivals import Arrivals
+from fairlead.engine.log_room import LogRoom
 from fairlead.engine.permissions import ANY
 from fairlead.engine.settings import EngineSettings
-from fairlead.errors import FairleadError, Fault, Forbidden, Overloaded, Stopping, StoreFull, TooLarge
+from fairlead.errors import FairleadError, Fault, Forbidden, Overloaded, Stopping, TooLarge
 from fairlead.ports import Clock, Log
 from fairlead.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from fairlead.engine.sending.dispatcher import Dispatcher
-
-MEASURE_EVERY_SECONDS = 1.0
 
 
 class Ingest:
@@ -28,12 +27,14 @@ class Ingest:
 
     Attributes:
         arrivals: rings after every append.
+        room: what the log may still take.
     """
 
     def __init__(
         self, log: Log, dispatcher: Dispatcher, clock: Clock, settings: EngineSettings, telemetry: Telemetry
     ) -> None:
         self.arrivals = Arrivals()
+        self.room = LogRoom(log, clock, settings.limits.log_bytes)
         self._log = log
         self._dispatcher = dispatcher
         self._clock = clock
@@ -44,7 +45,6 @@ class Ingest:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
-        self._room_until = float("-inf")
         self._second_thoughts: set[asyncio.Task[None]] = set()
 
     async def accept(self, principal: Principal, events: Sequence[Event]) -> list[Appended]:
@@ -64,8 +64,7 @@ class Ingest:
         if not events and not self._stopping:
             return []
         size = self._admit(principal, events)
-        if self._limits.log_bytes is not None:
-            await self._find_room(self._limits.log_bytes)
+        await self.room.demand()
         began = self._clock.monotonic()
         self._waiting_bytes += size
         self._waiting_requests += 1
@@ -123,20 +122,6 @@ class Ingest:
                 retry_after_seconds=1,
             )
         return size
-
-    async def _find_room(self, log_bytes: int) -> None:
-        """Measure the log now and then, and refuse at its limit."""
-        now = self._clock.monotonic()
-        if now < self._room_until:
-            return
-        size = await self._log.size_bytes()
-        if size >= log_bytes:
-            raise StoreFull(
-                f"the log takes {size} bytes and limits.log_bytes is {log_bytes}; "
-                "raise it, or shorten retention.keep",
-                retry_after_seconds=10,
-            )
-        self._room_until = now + MEASURE_EVERY_SECONDS
 
     def _hand_over_later(self, events: Sequence[Event]) -> None:
         """The caller went away, the commit did not: learn where the events stand and tell the dispatcher.

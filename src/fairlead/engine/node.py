@@ -107,6 +107,7 @@ class Node:
             arrivals=self.ingest.arrivals,
             revisions=revisions,
             phase=lambda: self._phase,
+            log_room=self.ingest.room,
         )
         self.janitor = self._janitor(self._sender, clock, turn, revisions)
 

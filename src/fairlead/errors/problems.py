@@ -196,4 +196,4 @@ class Stopping(Problem):
 
 
 class StoreFull(Problem):
-    type, title, status = "store-full", "The disk is full", 507
+    type, title, status = "store-full", "The store is full", 507

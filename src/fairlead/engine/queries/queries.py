@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fairlead.engine.arrivals import Arrivals
+from fairlead.engine.log_room import LogRoom
 from fairlead.engine.queries.events import EventQueries
 from fairlead.engine.queries.fates import Fates
 from fairlead.engine.queries.lanes import LaneQueries
@@ -35,10 +36,11 @@ class Queries:
         arrivals: Arrivals,
         revisions: Revisions,
         phase: Callable[[], str],
+        log_room: LogRoom,
     ) -> None:
         events = EventQueries(store, Fates(store, dispatcher, revisions), arrivals, clock)
         lanes = LaneQueries(store, dispatcher, revisions)
-        status = StatusQueries(store, dispatcher, clock, telemetry, phase)
+        status = StatusQueries(store, dispatcher, clock, telemetry, phase=phase, log_room=log_room)
         self.events = events.events
         self.lanes = lanes.lanes
         self.skips = lanes.skips

@@ -11,6 +11,7 @@ from fairlead.core.durations import format_time
 from fairlead.core.policy import Principal
 from fairlead.core.signature import public_key
 from fairlead.core.subscription import Subscription
+from fairlead.engine.log_room import LogRoom
 from fairlead.engine.permissions import may_see
 from fairlead.engine.queries.lag import Lag, lag_of
 from fairlead.engine.queries.routes import route_metrics, routes_of
@@ -36,13 +37,16 @@ class StatusQueries:
         dispatcher: Dispatcher,
         clock: Clock,
         telemetry: Telemetry,
+        *,
         phase: Callable[[], str],
+        log_room: LogRoom,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
         self._telemetry = telemetry
         self._phase = phase
+        self._log_room = log_room
 
     async def status(self, subscription: Subscription) -> dict[str, Any]:
         """The `status` of one subscription; see `fairlead.engine.queries.lag` for what lag counts."""
@@ -118,7 +122,7 @@ class StatusQueries:
 
     async def _store_state(self) -> str:
         try:
-            room = await self._store.has_room()
+            room = await self._store.has_room() and await self._log_room.left()
         except StoreError:
             room = True  # it is closing, or it has failed, which the phase says
         if self._phase() == "failed":
