@@ -367,6 +367,8 @@ def test_a_sink_s_scheme_says_its_protocol(relay: RelayProcess, tmp_path: Path) 
     assert relay.run("subscriptions", "set", "bus", "--sink", NOWHERE, "--config", back).code == 0
     assert relay.document("subscriptions", "show", "bus")["protocol"] == "HTTP"
     assert "user:password" in relay.run("subscriptions", "set", "bus", "--login-file", "/dev/null").err
+    nowhere = relay.run("subscriptions", "set", "bus", "--login-file", "nowhere")
+    assert "--login-file: nowhere: No such file or directory (" in nowhere.err
     assert relay.run("subscriptions", "add", "b", "--sink", bus, "--protocol", "HTTP").code == 1
     relay.run("subscriptions", "remove", "bus")
 

@@ -123,8 +123,10 @@ def _point(body: dict[str, Any], options: dict[str, Any]) -> None:
 def _line(option: str, file: str) -> str:
     try:
         return Path(file).read_text().strip()
-    except (OSError, ValueError) as error:
-        raise click.BadParameter(f"cannot be read: {error}", param_hint=option) from None
+    except OSError as error:
+        raise click.BadParameter(f"{file}: {error.strerror or error}", param_hint=option) from None
+    except ValueError:
+        raise click.BadParameter(f"{file}: not text in UTF-8", param_hint=option) from None
 
 
 def _json(option: str, text: str) -> dict[str, Any]:
