@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import NOT_RUN, PAGES, blocks_of, name_of
+from tests.docs.pages import NOT_RUN, PAGES, ROOT, blocks_of, name_of
 from tests.docs.session import Session, seen_in_order, starts_relay
 from tests.servers.rabbitmq import RabbitNode
 
@@ -44,6 +46,20 @@ def test_a_reader_who_does_what_the_page_says_gets_what_it_says(
     finally:
         unwell = session.close()
     assert not unwell
+
+
+def test_the_first_example_may_be_run_again(tmp_path: Path) -> None:
+    (example,) = [block.text for block in blocks_of(ROOT / "README.md") if block.language == "python"]
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", example],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert "order.shipped o-17" in done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
