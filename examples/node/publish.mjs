@@ -43,4 +43,9 @@ const event = {
   specversion: "1.0", id: randomUUID(), source, type, subject,
   datacontenttype: "application/json", data: JSON.parse(data),
 };
-console.log(JSON.stringify(await publish(relay, event)));
+try {
+  console.log(JSON.stringify(await publish(relay, event)));
+} catch (error) {
+  console.error(error.message);
+  process.exit(1);
+}
