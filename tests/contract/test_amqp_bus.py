@@ -664,6 +664,7 @@ def test_over_tls_the_broker_must_be_who_it_should_be(rabbitmq_nodes: RabbitNode
             assert "the certificate of 127.0.0.1 is not accepted" in await why(one, by_address, "certificate")
             plain = target(f"amqps://127.0.0.1:{node.port}")
             assert "does not speak TLS on this port; is the sink amqp:// ?" in await why(one, plain, "TLS")
+            await why(one, target(f"amqp://127.0.0.1:{node.tls_port}"), "or its one for amqps:// ?")
         async with relay(ca_file=str(tmp_path / "stranger.pem")) as one:
             detail = await why(one, target(node.url(tls=True)), "certificate")
             assert "the certificate of localhost is not accepted" in detail

@@ -14,6 +14,7 @@ from fairlead.drivers.tls import describe_tls_error
 from fairlead.errors import BrokerFailed, BrokerFailure
 
 _KINDS: dict[int, BrokerFailure] = {403: "forbidden", 404: "missing", 405: "mismatch", 406: "mismatch"}
+_ASKS = "does it ask for a certificate of ours? We log in by user and password, and send none"
 _REPLY = re.compile(r"\((\d+)\) ['\"](.*)['\"]", re.DOTALL)
 
 
@@ -21,8 +22,10 @@ def connecting(error: BaseException | None, place: Place, address: str, user: st
     """Why there is no connection to `address`, one of the addresses of `place`."""
     host = place.endpoint.host
     shown = str(place.endpoint) if host == address else f"{place.endpoint} ({address})"
+    asks = f"; {_ASKS}" if place.endpoint.tls else ""
     if isinstance(error, ssl.SSLError):
-        return BrokerFailed("away", describe_tls_error(error, host).replace("http://", "amqp://"))
+        detail = describe_tls_error(error, host).replace("http://", "amqp://")
+        return BrokerFailed("away", f"{detail}{asks if 'alert handshake failure' in detail else ''}")
     if isinstance(error, pika.exceptions.ProbableAuthenticationError | pika.exceptions.AuthenticationError):
         detail = f"{shown} {LOGIN_REFUSED} of user {user!r}; check its name and password"
         return BrokerFailed("forbidden", detail)
@@ -34,15 +37,18 @@ def connecting(error: BaseException | None, place: Place, address: str, user: st
         )
         return BrokerFailed("forbidden", detail)
     if isinstance(error, pika.exceptions.IncompatibleProtocolError):
-        return BrokerFailed("away", f"{shown} does not speak AMQP 0-9-1; is it the broker's port?")
+        port = "the broker's port?" if place.endpoint.tls else "the broker's port, or its one for amqps:// ?"
+        return BrokerFailed("away", f"{shown} does not speak AMQP 0-9-1; is it {port}")
     if isinstance(error, pika.exceptions.StreamLostError):
-        return BrokerFailed("away", f"{shown} closed the connection before it said a word; is the broker up?")
+        detail = f"{shown} closed the connection before it said a word; is the broker up?"
+        return BrokerFailed("away", f"{detail}{asks}")
     if isinstance(error, ConnectionRefusedError):
         return BrokerFailed("away", f"connection refused by {shown}")
     if isinstance(error, TimeoutError):
         return BrokerFailed("away", f"{shown} did not answer in time")
     if isinstance(error, OSError):
-        return BrokerFailed("away", f"no connection to {shown}: {error.strerror or error}")
+        reason = error.strerror or str(error) or f"it was broken off{asks}"
+        return BrokerFailed("away", f"no connection to {shown}: {reason}")
     return BrokerFailed("away", f"{shown} closed the connection while it was being made")
 
 
