@@ -232,6 +232,7 @@ def test_doctor_tells_a_receiver_that_is_not_there_from_one_that_cannot_answer(
         return "\n".join(one["remedy"] for one in found)
 
     until(lambda: "see whether a receiver runs and consumes: " in remedies(), remedies)
+    until(lambda: "a bus that is up is of no use" in relay.said, "nothing else tells of it without REST")
     stranger = ReceiverProcess(
         tmp_path, "stranger", secret=OTHER_SECRET, bus=[with_login(url)], queue="fairlead.mute.0"
     )
@@ -262,3 +263,40 @@ def test_a_broker_that_takes_and_never_confirms_is_left(frail_route: BusRoute) -
     assert route.relay.api.channels(NAME)[0]["at_broker"] == 0
     with route.operator() as operator:
         assert operator.queue_declare(QUEUE, passive=True).method.consumer_count == 1
+
+
+_FREEZE = """
+Queue = whereis('VHOST_QUEUE'), true = is_pid(Queue),
+Frost = fun() -> erlang:suspend_process(Queue), receive thaw -> ok end end,
+register(frost, spawn(Frost)), ok.
+"""
+
+
+def test_what_keeps_a_channel_from_its_bus_is_said_when_it_is_no_longer_why_it_left(
+    frail_route: BusRoute,
+) -> None:
+    route = frail_route
+    route.publish([1], KEYS)
+    route.settle()
+    route.cable.cut()
+    route.until_all("rest")
+    route.node.ctl("eval", _FREEZE.replace("VHOST", route.vhost).replace("QUEUE", QUEUE))
+    route.cable.restore()
+
+    def obstacles() -> set[str | None]:
+        return {one["obstacle"] for one in route.channels}
+
+    until(lambda: obstacles() == {"the broker does not confirm what it was given"}, route.story)
+    assert obstacles() == {one["obstacle"] for one in route.relay.api.status(NAME)["routes"]}
+    until(lambda: route.relay.said.count("a bus that is up is of no use") == len(route.channels), route.story)
+    url = f"http://127.0.0.1:{route.relay.port}"
+    for command in (("status",), ("status", NAME), ("doctor",)):
+        said = fairlead(*command, place=route.relay.place, FAIRLEAD_URL=url, COLUMNS="250").stdout
+        assert "; now: the broker does not confirm what it was given" in said, said
+    assert f"see the broker's log for the queue fairlead.{NAME}.…: has it a majority" in said
+
+    route.node.ctl("eval", "frost ! thaw, ok.")
+    route.until_all("bus")
+    assert obstacles() == {None}
+    route.publish([2], KEYS)
+    route.settle()

@@ -257,8 +257,8 @@ def test_channels_are_listed_by_partition_in_pages_like_every_list(tmp_path: Pat
             assert [one["partition"] for one in page["items"]] == list(range(8))
             assert page["next"] is None
             assert set(page["items"][0]) == {
-                "partition", "generation", "epoch", "target", "transport", "state", "reason", "since",
-                "switches", "unanswered", "at_broker",
+                "partition", "generation", "epoch", "target", "transport", "state", "reason", "obstacle",
+                "since", "switches", "unanswered", "at_broker",
             }  # fmt: skip
             assert {(one["transport"], one["state"]) for one in page["items"]} == {("http", "rest")}
             first = (await api.get(f"{AT}/channels", limit=5)).json

@@ -246,6 +246,46 @@ def test_silence_is_said_with_what_keeps_answers_from_coming() -> None:
     on_bus(scenario)
 
 
+def test_a_bus_that_is_up_and_of_no_use_is_said_once_and_again_when_it_is_for_another_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "fairlead.engine.sending.obstacles")
+
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        def of_the_channel_in_use() -> tuple[str, str]:
+            views = scene.dispatcher.views("console")
+            (route,) = {view.route for view in views if view.route and view.route.unanswered}
+            return route.reason, route.obstacle
+
+        async def until_obstacle(reason: str, obstacle: str) -> None:
+            await scene.until(lambda: of_the_channel_in_use() == (reason, obstacle))
+
+        await scene.subscribe(targets=(BUS,), options=LIBRARY)
+        bus.result = None
+        await scene.publish("k1")
+        await scene.until(lambda: bool(said()))
+        assert of_the_channel_in_use() == ("the broker does not confirm what it was given", "")
+        bus.result = Published("refused", "mq did not take it (basic.nack)")
+        await until_obstacle("the broker does not confirm what it was given", bus.result.detail)
+        bus.result = Published("confirmed")
+        await until_obstacle("the broker does not confirm what it was given", "no receiver has answered")
+        await scene.until(lambda: len(said()) == 3)
+        await answer(scene, *bus.published)
+        await scene.until(lambda: len(said()) == 4)
+        await scene.until_settled()
+
+    def said() -> list[tuple[str, str]]:
+        return [(one.message, getattr(one, "detail", "")) for one in caplog.records]
+
+    on_bus(scenario)
+    assert said() == [
+        ("a bus that is up is of no use", "the broker does not confirm what it was given"),
+        ("a bus that is up is of no use", "mq did not take it (basic.nack)"),
+        ("a bus that is up is of no use", "no receiver has answered"),
+        ("a bus is of use again", ""),
+    ]
+
+
 def test_a_failed_event_holds_its_lane_and_never_moves_the_channel() -> None:
     async def scenario(scene: Scene, bus: HandBus) -> None:
         await scene.subscribe(targets=(BUS, REST), options=LIBRARY)

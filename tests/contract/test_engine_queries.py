@@ -424,7 +424,7 @@ def test_a_channel_s_target_and_state_are_of_one_moment() -> None:
     async def scenario(scene: Scene) -> None:
         await scene.subscribed()
         state = await scene.state(scene.channel("k1"))
-        route = RouteView("suspect", "connection refused", scene.clock.at, 0, 0)
+        route = RouteView("suspect", "connection refused", "", scene.clock.at, 0, 0)
         scene.see(state, route=route)
         await scene.store.channels.fence(state.fence, target=1, reason="connection refused")  # just now
         item = (await scene.queries.channels(ANYONE, "console")).items[scene.channel("k1").partition]

@@ -23,7 +23,8 @@ from fairlead.cli.configured import read_config
 from fairlead.cli.status_command import age, last_error, since_and_why
 from fairlead.config import Config, store_path
 from fairlead.core.durations import format_duration, format_size
-from fairlead.core.failover import LOGIN_REFUSED, SILENCE
+from fairlead.core.failover import LOGIN_REFUSED
+from fairlead.core.target_health import REFUSED, SILENCE, UNCONFIRMED
 from fairlead.errors import ConfigError
 
 CLOCK_TOLERANCE_SECONDS = 30.0
@@ -228,29 +229,47 @@ def _routes(item: dict[str, Any]) -> Iterator[Finding]:
         since = f"since {since_and_why(route)}"
         check = f"subscription {name}"
         if route["state"] in ("suspect", "waiting"):
-            what = _advice(route, status) or "mend that"
+            what = _advice(route, item) or "mend that"
             remedy = f"{what}; it is tried again by itself, events are kept; see: fairlead status {name}"
             yield Finding(check, "wrong", f"{channels} {route['state']} {since}", remedy)
         elif route["target"] > 0:
             over = f"{channels} of it on target {route['target']} ({route['transport']}) {since}"
             returns = f"it returns by itself once {item['sink']} is well; see: fairlead status {name}"
-            remedy = "; ".join(filter(None, (_advice(route, status), returns)))
+            remedy = "; ".join(filter(None, (_advice(route, item), returns)))
             yield Finding(check, "warning", over, remedy)
 
 
-def _advice(route: Mapping[str, Any], status: Mapping[str, Any]) -> str:
-    """What to mend where it is not the broker, and where to look when nobody answers on a bus, by what waits
-    there; "" where the reason says all."""
-    if LOGIN_REFUSED in (route["reason"] or ""):
+def _advice(route: Mapping[str, Any], item: Mapping[str, Any]) -> str:
+    """What to mend where it is not the broker, and where to look when its queue is of no use, or nobody
+    answers on a bus, by what waits there; "" where the reason says all."""
+    why = route["obstacle"] or route["reason"] or ""
+    if LOGIN_REFUSED in why:
         return "mend the login: sinkcredential of the subscription, or the user at the broker"
-    silence, _, cause = (route["reason"] or "").partition("; ")
+    if why == UNCONFIRMED or REFUSED in why:
+        return _advice_on_queue(item)
+    silence, _, cause = why.partition("; ")
     if not silence.startswith(SILENCE):
         return ""
-    if waiting := status.get("at_broker"):
+    if waiting := item["status"].get("at_broker"):
         return f"see whether a receiver runs and consumes: {output.counted(waiting, 'message')} at the broker"
     if cause:
         return ""
-    return "nothing is known to wait at the broker: see the receiver's log for what keeps its answers"
+    return (
+        "nothing is known to wait at the broker: see the receiver's log for what keeps its answers, and at"
+        " the broker whether somebody else consumes from its queue"
+    )
+
+
+def _advice_on_queue(item: Mapping[str, Any]) -> str:
+    """What to do about a queue that is there and takes nothing."""
+    settings = item.get("protocolsettings") or {}
+    queue = settings.get("queue") or f"fairlead.{item['id']}.…"
+    anew = "is made anew" if settings.get("declare", True) else "made anew there"
+    lost = "; what is in it is lost with it" if item["config"].get("settles") == "confirm" else ""
+    return (
+        f"see the broker's log for the queue {queue}: has it a majority of its nodes, and room on the disk?"
+        f" One that is damaged can be deleted, and {anew}{lost}"
+    )
 
 
 def _lanes(item: dict[str, Any]) -> Iterator[Finding]:

@@ -72,7 +72,7 @@ def _channels(caller: Caller, name: str) -> None:
             one["partition"],
             one["target"],
             one["transport"],
-            one["state"] + (f" ({one['reason']})" if one["reason"] else ""),
+            one["state"] + (f" ({why(one)})" if one["reason"] else ""),
             output.when(one["since"]) if one["since"] else None,
             one["switches"],
             one["unanswered"],
@@ -88,15 +88,20 @@ def route(item: dict[str, Any]) -> str | None:
     told = []
     for one in item["status"].get("routes") or ():
         usual = one["target"] == 0 and one["state"] in ("bus", "rest")
-        why = "" if usual else f" since {since_and_why(one)}"
-        told.append(f"{one['channels']} {one['state']}{why}")
+        because = "" if usual else f" since {since_and_why(one)}"
+        told.append(f"{one['channels']} {one['state']}{because}")
     return ", ".join(told) or None
 
 
 def since_and_why(route: dict[str, Any]) -> str:
     """Since when a route is what it is, and why where that is known."""
-    because = f": {route['reason']}" if route["reason"] else ""
+    because = f": {why(route)}" if route["reason"] else ""
     return f"{output.when(route['since'])}{because}"
+
+
+def why(route: dict[str, Any]) -> str:
+    """Why a route is what it is, and what keeps it so by now where that is something else."""
+    return "; now: ".join(filter(None, (route["reason"], route["obstacle"])))
 
 
 def last_error(error: dict[str, Any] | None) -> str | None:

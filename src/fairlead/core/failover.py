@@ -23,9 +23,6 @@ from fairlead.core.target_health import RouteHealth, TargetHealth, Transport
 FailoverState = Literal["bus", "rest", "suspect", "drain", "waiting"]
 Policy = Literal["wait", "switch", "off"]
 
-SILENCE = "no receiver has answered"
-"""Begins the reason of a channel that left a bus, or waits for it, for that."""
-
 LOGIN_REFUSED = "does not accept the login"
 """In the reason of a channel that left a bus, or waits for it, for that: it does not get well by itself."""
 
@@ -72,6 +69,7 @@ class Failover:
     Attributes:
         state, reason, since: for people; `reason` is why the channel is where it is.
         switches: how often the target has changed.
+        health: what is known of its targets.
     """
 
     def __init__(
@@ -84,7 +82,7 @@ class Failover:
         policy: Policy,
         now: float,
     ) -> None:
-        self._health = RouteHealth(
+        self.health = RouteHealth(
             transports,
             proves=proves,
             probe_every_seconds=rules.probe_every_seconds,
@@ -110,7 +108,7 @@ class Failover:
 
     @property
     def _active(self) -> TargetHealth:
-        return self._health[self.target]
+        return self.health[self.target]
 
     @property
     def on_bus(self) -> bool:
@@ -130,7 +128,7 @@ class Failover:
 
     def link(self, target: int, up: bool, detail: str, now: float) -> None:
         """A link has come up or gone down."""
-        self._health.link(target, up, now)
+        self.health.link(target, up, detail, now)
         if target == self.target and not up:
             self._trouble(detail, now, needs_answer=False)
 
@@ -140,15 +138,11 @@ class Failover:
 
     def answered(self, now: float) -> None:
         """A receiver has answered an event that was published on the bus in use: it is reached that way."""
-        self._health.answered(self.target, now)
-
-    def asked(self, target: int, now: float) -> None:
-        """A target is asked for an answer, beside what `probe_due` says."""
-        self._health.asked(target, now)
+        self.health.answered(self.target, now)
 
     def replied(self, now: float) -> None:
         """A receiver has answered the last question: it is reached by the target that was asked."""
-        self._health.replied(now)
+        self.health.replied(now)
 
     def queue_is_empty(self) -> None:
         """Nothing waits at the broker of the target in use (policy `wait`)."""
@@ -198,7 +192,7 @@ class Failover:
     def probe_due(self, now: float) -> int | None:
         """The AMQP target to ask for an answer now, if any, by publishing a fence; it counts as asked."""
         suspect = self.state == "suspect" and self._needs_answer
-        return self._health.probe_due(now, self.target, suspect=suspect)
+        return self.health.probe_due(now, self.target, suspect=suspect)
 
     @property
     def wants_depth(self) -> bool:
@@ -232,19 +226,19 @@ class Failover:
                 return Switch(self.target, "first choice" if first else "well again")
         elif now < self.since + self._rules.suspect_seconds:
             return None
-        other = self._health.best_but(self.target, now)
+        other = self.health.best_but(self.target, now)
         if other is not None and self._may_leave():
             return Switch(other, self.reason)
         if not self._active.up:
             self._enter("waiting", self.reason, now)
-        elif not self._health.proves:
+        elif not self.health.proves:
             return Switch(self.target, "tried again")
         return None  # nobody answers, and there is nowhere else to go: asked again and again
 
     def _out_of_waiting(self, now: float) -> Switch | None:
         if self.on_bus and self._active.up:
             return Switch(self.target, "connected again")
-        other = self._health.best_but(self.target, now)
+        other = self.health.best_but(self.target, now)
         if other is not None and (not self.on_bus or self._may_leave()):
             return Switch(other, self.reason)
         return None
@@ -265,14 +259,14 @@ class Failover:
 
     def _home(self, now: float) -> int | None:
         """The preferred target that has been well for long enough to return to it."""
-        return self._health.best_before(self.target, now, self._return_seconds)
+        return self.health.best_before(self.target, now, self._return_seconds)
 
     def _is_well_again(self) -> bool:
         """A link that was lost is there again; where it was not, a receiver has answered."""
         health = self._active
         if not health.up:
             return False
-        if self._needs_answer and self._health.proves:
+        if self._needs_answer and self.health.proves:
             return health.proven_at is not None and health.proven_at > self._healed_after
         return health.since > self._healed_after or not self._needs_answer
 
@@ -280,7 +274,7 @@ class Failover:
         """It was suspect too often of late; only where there is another target to go to."""
         since = now - self._rules.return_after_seconds
         recent = sum(1 for one in self._recoveries if one > since)
-        elsewhere = self._may_leave() and self._health.best_but(self.target, now) is not None
+        elsewhere = self._may_leave() and self.health.best_but(self.target, now) is not None
         return elsewhere and recent >= self._rules.most_recoveries
 
     def _may_leave(self) -> bool:
@@ -295,5 +289,5 @@ class Failover:
         else:
             self._return_seconds = min(2 * self._return_seconds, self._rules.return_max_seconds)
         if self.state != "drain":  # it was left because it failed, not for a better one
-            self._health.left(left, now, self._return_seconds)
+            self.health.left(left, now, self._return_seconds)
         self._recoveries.clear()

@@ -14,6 +14,15 @@ from typing import Literal
 
 Transport = Literal["amqp", "http"]
 
+SILENCE = "no receiver has answered"
+"""Begins why a bus is left, or not returned to, for that."""
+
+UNCONFIRMED = "the broker does not confirm what it was given"
+"""Why a bus is left, or not returned to, for that."""
+
+REFUSED = "did not take it (basic.nack)"
+"""Ends why a bus is left, or not returned to, for that."""
+
 REPLY_SECONDS = 2.0
 """So long a reply to a question is taken for one to it and to no other."""
 
@@ -25,7 +34,10 @@ class TargetHealth:
     Attributes:
         up: an AMQP link can publish; always True of HTTP.
         since: when `up` became what it is; of an HTTP target also when it failed last.
+        detail: why an AMQP link is down.
         proven_at: when a receiver answered over it; None: not yet.
+        unconfirmed_since: when the oldest question was put of which its broker has said nothing.
+        refusal: what its broker said of the last question instead of taking it.
         shut_until: an HTTP target that failed counts as down until then.
         probe_at, probe_gap_seconds: when it is to be asked for an answer next, and how long after that again.
     """
@@ -33,7 +45,10 @@ class TargetHealth:
     transport: Transport
     up: bool
     since: float
+    detail: str = ""
     proven_at: float | None = None
+    unconfirmed_since: float | None = None
+    refusal: str = ""
     shut_until: float = -inf
     probe_at: float = -inf
     probe_gap_seconds: float = 0.0
@@ -69,11 +84,13 @@ class RouteHealth:
     def __getitem__(self, target: int) -> TargetHealth:
         return self._targets[target]
 
-    def link(self, target: int, up: bool, now: float) -> None:
+    def link(self, target: int, up: bool, detail: str, now: float) -> None:
         """A link has come up or gone down."""
         health = self._targets[target]
+        health.detail = detail
         if up != health.up:
             health.up, health.since, health.proven_at = up, now, None
+            health.unconfirmed_since, health.refusal = None, ""
             health.probe_from(now, self._every)
 
     def answered(self, target: int, now: float) -> None:
@@ -84,6 +101,28 @@ class RouteHealth:
     def asked(self, target: int, now: float) -> None:
         """This target is being asked for an answer."""
         self._asked, self._asked_at = target, now
+        if self[target].unconfirmed_since is None:
+            self[target].unconfirmed_since = now
+
+    def told(self, target: int, refusal: str) -> None:
+        """The broker has said of a question that it has it, "", or why it does not take it."""
+        self[target].unconfirmed_since, self[target].refusal = None, refusal
+
+    def obstacle(self, target: int, now: float, late_seconds: float) -> str:
+        """What keeps a target from being well, as far as it can be known; "" where nothing is known to.
+
+        Args:
+            late_seconds: so long a broker may take to confirm, and a receiver to answer over a new link.
+        """
+        health = self._targets[target]
+        if health.transport == "http" or not health.up:
+            return health.detail
+        if health.unconfirmed_since is not None and now >= health.unconfirmed_since + late_seconds:
+            return UNCONFIRMED
+        if health.refusal:
+            return health.refusal
+        silent = self.proves and health.proven_at is None and now >= health.since + late_seconds
+        return SILENCE if silent else ""
 
     def replied(self, now: float) -> None:
         """The question that was put last is answered: a reply does not say which way it was asked."""

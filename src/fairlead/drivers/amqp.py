@@ -12,6 +12,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
+from fairlead.core.target_health import UNCONFIRMED
 from fairlead.drivers.amqp_asking import Asking
 from fairlead.drivers.amqp_connection import Wire, open_wire
 from fairlead.drivers.amqp_consuming import Consumer
@@ -96,7 +97,7 @@ class Session:
             return
         publishing = self._publishings.get(exchange)
         if publishing is not None and publishing.spent:
-            publishing.end("its channel is replaced")
+            publishing.end(UNCONFIRMED)
             publishing = None
         if publishing is None:
             publishing = self._publishings[exchange] = Publishing(wire, exchange)

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from fairlead.core.target_health import REFUSED
 from fairlead.drivers.amqp_channel import Channel
 from fairlead.drivers.amqp_connection import Wire
 from fairlead.drivers.amqp_frames import content_frames, publish_frame
@@ -159,7 +160,7 @@ class Publishing:
     def _settle(self, tag: int, pending: _Pending, refused: bool) -> None:
         if refused:
             self._refusing_since = self._refusing_since or self._loop.time()
-            pending.done(Result("refused", f"{self._wire.where} did not take it (basic.nack)"))
+            pending.done(Result("refused", f"{self._wire.where} {REFUSED}"))
             return
         self._refusing_since = None
         if not self._returned:

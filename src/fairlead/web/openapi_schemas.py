@@ -201,6 +201,7 @@ SCHEMAS: dict[str, Schema] = {
         transport=words("http", "amqp"),
         state=words(*get_args(FailoverState), "open"),
         reason=or_null(ANY_TEXT),
+        obstacle=or_null(ANY_TEXT),
         since=or_null(TIME),
         switches=COUNT,
         unanswered=COUNT,

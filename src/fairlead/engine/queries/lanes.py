@@ -250,6 +250,7 @@ def _channel(
         "transport": transport,
         "state": shown,
         "reason": (route.reason or None) if route is not None else state.reason,
+        "obstacle": None if route is None else route.obstacle or None,
         "since": None if since is None else format_time(since),
         "switches": 0 if route is None else route.switches,
         "unanswered": route.unanswered if route is not None and route.unanswered else in_flight,

@@ -21,18 +21,19 @@ def transport_of(subscription: Subscription, target: int) -> str:
 
 def routes_of(subscription: Subscription, views: Sequence[ChannelView]) -> list[dict[str, Any]]:
     """The channels of a subscription that have a choice, those in one situation together: for `status`."""
-    found: dict[tuple[int, str, str], dict[str, Any]] = {}
+    found: dict[tuple[int, str, str, str], dict[str, Any]] = {}
     for view in views:
         if (route := view.route) is None:
             continue
         target = view.fence.target
         one = found.setdefault(
-            (target, route.state, route.reason),
+            (target, route.state, route.reason, route.obstacle),
             {
                 "target": target,
                 "transport": transport_of(subscription, target),
                 "state": route.state,
                 "reason": route.reason or None,
+                "obstacle": route.obstacle or None,
                 "since": route.since,
                 "channels": 0,
                 "switches": 0,

@@ -62,13 +62,19 @@ class ChannelPublisher:
                 link.publish(delivery, partial(self._published, sent))
         return published
 
-    def probe(self, place: int) -> None:
-        """Ask for an answer over a target, with an empty delivery of the present epoch."""
+    def probe(self, place: int, told: Callable[[str], None]) -> None:
+        """Ask for an answer over a target, with an empty delivery of the present epoch.
+
+        Args:
+            told: given "" when the broker has it, or why it does not take it. Neither says that anybody is
+                reached: wanted is a receiver's answer.
+        """
         owner, link = self._owner, self._links.get(place)
         if link is not None:
             subscription = owner.subscription
             target = subscription.targets[place]
-            link.publish(Delivery(subscription, target, owner.fence, owner.lanes.floor(), ()), _unheard)
+            empty = Delivery(subscription, target, owner.fence, owner.lanes.floor(), ())
+            link.publish(empty, partial(_heard, told))
 
     def _delivery(self, sent: Sent) -> Delivery:
         owner = self._owner
@@ -108,5 +114,6 @@ class ChannelPublisher:
             self._unpublished(result.detail)
 
 
-def _unheard(result: Published) -> None:
-    """What the broker says of a probe shows nothing: wanted is a receiver's answer."""
+def _heard(told: Callable[[str], None], result: Published) -> None:
+    if result.kind != "lost":  # of that the link tells, or nothing is known
+        told("" if result.kind == "confirmed" else result.detail)

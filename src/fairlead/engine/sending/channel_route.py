@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
 from fairlead.core.answer import AnswerDocument
 from fairlead.core.channel import ChannelState
-from fairlead.core.failover import SILENCE, Failover, Switch
+from fairlead.core.failover import Failover, Switch
 from fairlead.core.subscription import Subscription
-from fairlead.core.target_health import Transport
+from fairlead.core.target_health import SILENCE, UNCONFIRMED, Transport
 from fairlead.engine.sending.channel_publisher import ChannelPublisher
 from fairlead.engine.sending.links import Links
+from fairlead.engine.sending.obstacles import Obstacles
 from fairlead.engine.sending.views import RouteView
 from fairlead.errors import FairleadError, Fenced, LeaseLost, StoreBusy, StoreError, StoreFailed, StoreFull
 from fairlead.ports import Answer
@@ -50,6 +52,7 @@ class ChannelRoute:
         self._draining = False  # a receiver without the chain gets nothing new before the old has ended
         self._replaced = False
         self._hindrance = ""  # what keeps the switch that is wanted from being made
+        self._obstacles = Obstacles(owner, links)
         self._heard_at = owner.works.clock.monotonic()
         self._asked_at = -inf
         self.failover = self._new_failover(owner.subscription, owner.fence.target)
@@ -124,7 +127,7 @@ class ChannelRoute:
         self._look(now)
         asked = failover.probe_due(now)
         if asked is not None:
-            self.publisher.probe(asked)
+            self._probe(asked)
         if failover.wants_depth and not self._looking:
             self._looking = True
             owner.keep(asyncio.get_running_loop().create_task(self._look_into_queue()))
@@ -139,7 +142,11 @@ class ChannelRoute:
         self._draining = switch is not None and not self._chains and not drained
         if switch is not None and not self._draining and not self._switching:
             self._switch(switch)
+        self._obstacles.say(failover)
         owner.wake()
+
+    def _probe(self, target: int) -> None:
+        self.publisher.probe(target, partial(self.failover.health.told, target))
 
     def _look(self, now: float) -> None:
         """What only time shows: late confirms, silence; and the breaker."""
@@ -152,7 +159,7 @@ class ChannelRoute:
             late, oldest = window.oldest_unconfirmed, window.oldest
             silence_seconds = owner.subscription.options.timeout_seconds
             if late is not None and now >= late + rules.confirm_late_seconds:
-                failover.trouble("the broker does not confirm what it was given", now)
+                failover.trouble(UNCONFIRMED, now)
             elif oldest is not None and now >= max(oldest, self._heard_at) + silence_seconds:
                 said = (f"{SILENCE} for {silence_seconds:g} s", self._links.health(failover.target).deaf)
                 failover.trouble("; ".join(filter(None, said)), now)
@@ -165,8 +172,8 @@ class ChannelRoute:
         now, gap_seconds = works.clock.monotonic(), works.settings.slow_after_seconds
         if not len(self._owner.lanes.bus.window) and now >= self._asked_at + gap_seconds:
             self._asked_at = now
-            self.failover.asked(self.failover.target, now)
-            self.publisher.probe(self.failover.target)
+            self.failover.health.asked(self.failover.target, now)
+            self._probe(self.failover.target)
 
     def answered(self, answer: AnswerDocument) -> None:
         """A receiver has answered over a bus, in the present generation."""
@@ -214,7 +221,8 @@ class ChannelRoute:
         failover, clock = self.failover, self._owner.works.clock
         since = clock.now() - (clock.monotonic() - failover.since)
         unanswered = len(self._owner.lanes.bus.window)
-        return RouteView(failover.state, failover.reason, since, failover.switches, unanswered)
+        obstacle = self._obstacles.shown(failover)
+        return RouteView(failover.state, failover.reason, obstacle, since, failover.switches, unanswered)
 
     # -- a switch ------------------------------------------------------------------------------------------
 

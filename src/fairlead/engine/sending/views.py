@@ -15,12 +15,14 @@ class RouteView:
 
     Attributes:
         since: Unix seconds at which it entered `state`; `reason` says why.
+        obstacle: what keeps it at this moment from a target that it prefers, if that is not the reason.
         switches: how often the target has changed since this node owns the channel.
         unanswered: events that are under way on a bus.
     """
 
     state: FailoverState
     reason: str
+    obstacle: str
     since: float
     switches: int
     unanswered: int
