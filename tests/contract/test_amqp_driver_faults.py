@@ -11,7 +11,9 @@ from typing import Any
 import pika
 import pytest
 
+from fairlead.drivers import amqp_consuming
 from fairlead.drivers.amqp import Incoming, Message, Result, Topology
+from fairlead.drivers.amqp_asking import Asking
 from fairlead.drivers.amqp_channel import ANSWER_SECONDS
 from fairlead.errors import BrokerFailed
 from tests.contract.amqp_client import TOPOLOGY, Client, until
@@ -291,3 +293,63 @@ def test_a_cluster_that_loses_the_leader_goes_on_by_its_other_addresses(rabbitmq
 
 def test_a_broker_may_take_its_time_to_answer_a_question() -> None:
     assert ANSWER_SECONDS >= 10  # a cluster that chooses a leader does
+
+
+_FORGET = """
+Queue = {'VHOST_q', node()}, {ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"VHOST">>, queue, <<"q">>)),
+[ra:process_command(Queue, rabbit_fifo:make_checkout({Tag, Pid}, cancel, #{}))
+ || {Pid, Tag, _, _, _, _, _, _} <- rabbit_amqqueue:consumers(Q)], ok.
+"""
+
+
+def test_a_consumer_that_the_broker_has_forgotten_without_a_word_consumes_anew(
+    rabbitmq: RabbitNode, vhost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amqp_consuming, "LOOK_SECONDS", 0.5)
+
+    async def main() -> None:
+        async with Client(rabbitmq.url(vhost)) as one:
+            await one.up()
+            await one.session.declare(TOPOLOGY)
+            changes: list[tuple[bool, str]] = []
+            consumer = one.session.consume(
+                "q", 5, one.got.append, lambda: changes.append((consumer.up, consumer.detail))
+            )
+            await until(lambda: consumer.up)
+            await asyncio.to_thread(rabbitmq.ctl, "eval", _FORGET.replace("VHOST", vhost))
+            assert await one.published(b"a", b"b") == ["confirmed", "confirmed"]
+            await until(lambda: len(one.got) == 2)
+            assert [up for up, _ in changes] == [True, False, True]
+            assert "has forgotten who consumes from the queue 'q'" in changes[1][1]
+            for incoming in one.got:
+                consumer.ack(incoming)
+            await one.depth_is(0)
+
+    run(main())
+
+
+def test_a_consumer_that_is_slow_to_acknowledge_is_left_in_peace(
+    rabbitmq: RabbitNode, vhost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amqp_consuming, "LOOK_SECONDS", 0.05)
+    looked: list[bool] = []
+    look = Asking.is_unserved
+
+    async def watched(asking: Asking, queue: str) -> bool:
+        looked.append(await look(asking, queue))
+        return looked[-1]
+
+    monkeypatch.setattr(Asking, "is_unserved", watched)
+
+    async def main() -> None:
+        async with Client(rabbitmq.url(vhost)) as one:
+            await one.up()
+            await one.session.declare(TOPOLOGY)
+            consumer = one.session.consume("q", 1, one.got.append)
+            await one.published(b"a", b"b")
+            await until(lambda: len(looked) >= 5)
+            assert not any(looked)
+            assert consumer.up
+            assert [incoming.body for incoming in one.got] == [b"a"]
+
+    run(main())

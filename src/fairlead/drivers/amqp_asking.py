@@ -48,8 +48,25 @@ class Asking:
 
     async def depth(self, queue: str) -> int:
         """See `Session.depth`."""
+        return int((await self._look_at(queue)).message_count)
+
+    async def is_unserved(self, queue: str) -> bool:
+        """Whether messages wait in a queue from which nobody consumes.
+
+        Raises:
+            BrokerFailed: `missing`, or it cannot be known now.
+        """
+        found = await self._look_at(queue)
+        return bool(found.message_count) and not found.consumer_count
+
+    def close(self) -> None:
+        """Let go of the channel; the next question has a new one."""
+        if self._channel is not None:
+            self._channel.close()
+
+    async def _look_at(self, queue: str) -> Any:
         answer = await self._ask(lambda raw, done: raw.queue_declare(queue, passive=True, callback=done))
-        return int(answer.method.message_count)
+        return answer.method
 
     def _arguments(self, topology: Topology) -> dict[str, Any]:
         arguments: dict[str, Any] = {"x-queue-type": "quorum"}

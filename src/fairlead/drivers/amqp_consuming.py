@@ -12,11 +12,15 @@ from typing import Any
 import pika.exceptions
 
 from fairlead.drivers.amqp_acks import Acks
+from fairlead.drivers.amqp_asking import Asking
 from fairlead.drivers.amqp_channel import Channel
 from fairlead.drivers.amqp_connection import Wire
 from fairlead.drivers.amqp_frames import Delivered, Properties, ack_frame
 from fairlead.drivers.amqp_message import NOT_YET, Incoming
 from fairlead.errors import BrokerFailed
+
+LOOK_SECONDS = 10.0
+"""After so long a silence the broker is asked whether it still knows who consumes."""
 
 _AGAIN_SECONDS = (0.2, 5.0)
 _TELLS_SINCE = (4,)
@@ -49,6 +53,7 @@ class Consumer:
         self._closed = False
         self._channel: Channel | None = None
         self._attachment = 0
+        self._heard = 0  # messages
         self._acks = Acks()
 
     # -- what the taker says -------------------------------------------------------------------------------
@@ -107,7 +112,7 @@ class Consumer:
                 over = await self._begin(wire)
                 self._tell(True, "")
                 pause_seconds = _AGAIN_SECONDS[0]
-                failure = await asyncio.shield(over)
+                failure = await self._until_over(wire, over)
             except BrokerFailed as refused:
                 failure = refused
             self._forget()
@@ -135,6 +140,25 @@ class Consumer:
             )
         return channel.over
 
+    async def _until_over(self, wire: Wire, over: asyncio.Future[BrokerFailed]) -> BrokerFailed:
+        """Why the broker serves it no more: it says so, or it has forgotten its consumer.
+
+        A broker whose queue was damaged, deleted and made anew may not tell: messages wait in the new one,
+        nobody consumes from it, and nothing would ever come.
+        """
+        asking = Asking(wire)
+        try:
+            while True:
+                heard = self._heard
+                if (await asyncio.wait((over,), timeout=LOOK_SECONDS))[0]:
+                    return over.result()
+                with suppress(BrokerFailed):  # then it is not known, or told in another way
+                    if heard == self._heard and await asking.is_unserved(self.queue):
+                        forgot = f"{wire.where} has forgotten who consumes from the queue {self.queue!r}"
+                        return BrokerFailed("missing", forgot)
+        finally:
+            asking.close()
+
     def _forget(self) -> None:
         """Leave the channel: what it delivered cannot be acknowledged any more."""
         if self._channel is not None:
@@ -146,6 +170,7 @@ class Consumer:
     def _on_message(self, attachment: int, delivered: Delivered, properties: Properties, body: bytes) -> None:
         if attachment != self._attachment or self._closed:
             return
+        self._heard += 1
         incoming = Incoming(
             body,
             properties.content_type,
