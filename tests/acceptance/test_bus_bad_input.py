@@ -232,7 +232,7 @@ def test_doctor_tells_a_receiver_that_is_not_there_from_one_that_cannot_answer(
         return "\n".join(one["remedy"] for one in found)
 
     until(lambda: "see whether a receiver runs and consumes: " in remedies(), remedies)
-    until(lambda: "a bus that is up is of no use" in relay.said, "nothing else tells of it without REST")
+    until(lambda: "a channel waits for its bus" in relay.said, "nothing else tells of it without REST")
     stranger = ReceiverProcess(
         tmp_path, "stranger", secret=OTHER_SECRET, bus=[with_login(url)], queue="fairlead.mute.0"
     )

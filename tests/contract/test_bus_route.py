@@ -246,7 +246,7 @@ def test_silence_is_said_with_what_keeps_answers_from_coming() -> None:
     on_bus(scenario)
 
 
-def test_a_bus_that_is_up_and_of_no_use_is_said_once_and_again_when_it_is_for_another_reason(
+def test_a_channel_that_waits_for_its_bus_says_why_once_and_again_when_it_is_for_another_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "fairlead.engine.sending.obstacles")
@@ -279,11 +279,31 @@ def test_a_bus_that_is_up_and_of_no_use_is_said_once_and_again_when_it_is_for_an
 
     on_bus(scenario)
     assert said() == [
-        ("a bus that is up is of no use", "the broker does not confirm what it was given"),
-        ("a bus that is up is of no use", "mq did not take it (basic.nack)"),
-        ("a bus that is up is of no use", "no receiver has answered"),
-        ("a bus is of use again", ""),
+        ("a channel waits for its bus", "the broker does not confirm what it was given"),
+        ("a channel waits for its bus", "mq did not take it (basic.nack)"),
+        ("a channel waits for its bus", "no receiver has answered"),
+        ("a channel has its bus again", ""),
     ]
+
+
+def test_a_channel_that_waits_for_a_bus_that_is_away_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fairlead.engine.sending.obstacles")
+
+    def said() -> list[tuple[str, str]]:
+        return [(one.message, getattr(one, "detail", "")) for one in caplog.records]
+
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS,), options=LIBRARY)
+        bus.turn(up=False, detail="the certificate has expired")
+        channels = len(scene.dispatcher.views("console"))
+        waits = [("a channel waits for its bus", "the certificate has expired")] * channels
+        await scene.until(lambda: said() == waits)
+        bus.turn(up=False, detail="connection refused")
+        await scene.until(lambda: scene.loop.time() > 60)
+        bus.turn(up=True)
+        await scene.until(lambda: said() == [*waits, *[("a channel has its bus again", "")] * channels])
+
+    on_bus(scenario)
 
 
 def test_a_failed_event_holds_its_lane_and_never_moves_the_channel() -> None:

@@ -30,7 +30,7 @@ class Obstacles:
         self._owner = owner
         self._links = links
         self._said = ""
-        self._stood_still = False  # when that was said
+        self._waited = False  # when that was said
 
     def shown(self, failover: Failover) -> str:
         """What there is at this moment, if that is not the reason why the channel is where it is; else ""."""
@@ -38,23 +38,24 @@ class Obstacles:
         return "" if failover.reason.startswith(why) else self._in_full(failover)
 
     def say(self, failover: Failover) -> None:
-        """Log once, until the channel is on its bus again, that one is up and of no use.
+        """Log once, until the channel is on its bus again, why it waits for it, or does not return to it.
 
-        That one is away its link says, and why it was left a switch.
+        Where it went elsewhere, the link says that a bus is away, and the switch why it was left.
         """
         target, why = self._first(failover)
+        waits, up = target == failover.target, self._links.health(target).up
+        told = not waits and (not up or failover.reason.startswith(why))
         extra = {**self._owner.channel._asdict(), "target": target}
-        stands_still = target == failover.target
-        told = not stands_still and failover.reason.startswith(why)
-        if why and not told and self._links.health(target).up:
+        if why and not told:
             detail = self._in_full(failover)
-            if detail != self._said:
-                self._said, self._stood_still = detail, stands_still
-                _log.warning("a bus that is up is of no use", extra={**extra, "detail": detail})
+            if detail != self._said and (up or not self._said):  # away, it is tried again and again
+                self._said, self._waited = detail, waits
+                what = "a channel waits for its bus" if waits else "a bus that is up is of no use"
+                _log.warning(what, extra={**extra, "detail": detail})
         elif self._said and failover.state == "bus":
             self._said = ""
-            if self._stood_still:  # else its return is said
-                _log.info("a bus is of use again", extra=extra)
+            if self._waited:  # else its return is said
+                _log.info("a channel has its bus again", extra=extra)
 
     def _first(self, failover: Failover) -> Obstacle:
         """Of the targets before the one in use, and up to it once it has been of no use for a while."""
