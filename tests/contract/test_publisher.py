@@ -582,3 +582,20 @@ def test_where_no_thread_can_be_started_an_event_is_refused_and_the_next_ones_ar
         behind.join(WAIT)
         publisher.publish(event(5), wait="accepted", timeout=WAIT)
     assert relay.ids == ["a-2", "a-3", "a-4", "a-5"]
+
+
+def test_where_no_thread_can_be_started_that_forwards_events_are_stored_and_go_with_the_next(
+    tmp_path: Path, relay: StubRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        publisher = publisher_at(tmp_path, relay.url)
+        publisher.publish(event(1))
+        assert "no thread can be started that forwards them" in (publisher.status().last_error or "")
+    with publisher:
+        publisher.publish(event(2))
+        assert publisher.flush(WAIT) == 0
+    assert relay.ids == ["a-1", "a-2"]

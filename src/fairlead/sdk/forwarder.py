@@ -73,19 +73,25 @@ class Forwarder:
     def wake(self) -> None:
         """There is something to forward; a wait after a failure goes on, for the relay answers no sooner.
 
+        Where no thread can be started it says so, and is tried again with the next event.
+
         Outside of eventlet's greenlets it does nothing: the forwarder looks often enough.
         """
         if outside_greenlets():
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="fairlead-publisher", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError as error:  # the events are stored all the same
+                self._thread = None
+                self._note(f"no thread can be started that forwards them: {error}")
         self._wake.set()
 
     def hurry(self) -> None:
-        """Cut a wait after a failure short, once."""
+        """As `wake`, and cut a wait after a failure short, once."""
         self._not_before = 0.0
-        self._wake.set()
+        self.wake()
 
     def close(self) -> None:
         """End the thread; a request under way is broken off if its answer takes longer than a second.
@@ -175,14 +181,17 @@ class Forwarder:
     def _back_off(self, detail: str, retry_after_seconds: float | None) -> float:
         if self._closing:
             return 0.0
-        if detail != self.last_error:
-            log.warning("Events wait in the outbox %s: %s", self._outbox.path, detail)
-        self.last_error = detail
+        self._note(detail)
         ceiling = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(self._failures, 16))
         self._failures += 1
         pause = max(self._random.uniform(ceiling / 2, ceiling), retry_after_seconds or 0.0)
         self._not_before = time.monotonic() + pause
         return pause
+
+    def _note(self, error: str) -> None:
+        if error != self.last_error:
+            log.warning("Events wait in the outbox %s: %s", self._outbox.path, error)
+        self.last_error = error
 
 
 class _TurnLock:
