@@ -71,6 +71,20 @@ def test_what_a_handler_writes_is_dropped_with_the_inbox(tmp_path: Path) -> None
         reader.rollback()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_cursor_that_a_handler_keeps_half_read_does_not_keep_the_file(tmp_path: Path, fails: bool) -> None:
+    with inbox_at(tmp_path) as inbox:
+        begin_writing(inbox, "k", 4).commit()
+        begin_writing(inbox, "k", 5).commit()
+        reader = begin_writing(inbox, "k", 6)
+        half_read = reader.execute("SELECT n FROM mine ORDER BY n")
+        assert half_read.fetchone() == (4,)
+        reader.rollback() if fails else reader.commit()
+        begin_writing(inbox, "k", 7).commit()
+        with pytest.raises(sqlite3.ProgrammingError, match="closed cursor"):
+            half_read.fetchone()
+
+
 def test_executemany_takes_part_too(tmp_path: Path) -> None:
     with inbox_at(tmp_path) as inbox:
         transaction = begin_writing(inbox, "k", 1)

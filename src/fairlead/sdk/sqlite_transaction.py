@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
@@ -33,6 +35,7 @@ class SqliteTransaction:
         self._kept_in = 0  # the number of the hold's transaction that keeps what the handler wrote
         self._released = False
         self._wait: tuple[float, float | None] = (0.0, 0.0)  # for the file, from and until
+        self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
         # An abandoned `run` must not take the file after the delivery has ended.
         self._turn = threading.Lock()
 
@@ -41,7 +44,8 @@ class SqliteTransaction:
     def execute(self, sql: str, parameters: Sequence[Value] = ()) -> Cursor:
         """Run one statement in the delivery's transaction; the first one takes the file's write lock.
 
-        An `async def` handler calls it within `run`, so that its event loop never waits for that lock.
+        An `async def` handler calls it within `run`, so that its event loop never waits for that lock. The
+        cursor is closed when the delivery ends.
 
         Raises:
             InboxBusy: another handler writes for longer than `lock_wait_seconds`.
@@ -50,12 +54,12 @@ class SqliteTransaction:
             sqlite3.Error: of the statement.
         """
         self._take_part()
-        return self._process.connection.execute(sql, parameters)
+        return self._given(self._process.connection.execute(sql, parameters))
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Value]]) -> Cursor:
         """As `execute`, once per row."""
         self._take_part()
-        return self._process.connection.executemany(sql, rows)
+        return self._given(self._process.connection.executemany(sql, rows))
 
     async def run(
         self, work: Callable[Concatenate[SqliteTransaction, P], T], *args: P.args, **kw: P.kwargs
@@ -66,6 +70,16 @@ class SqliteTransaction:
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._process.writers, partial(work, self, *args, **kw))
+
+    def _given(self, cursor: Cursor) -> Cursor:
+        self._cursors.add(cursor)
+        return cursor
+
+    def _close_cursors(self) -> None:
+        """One that somebody keeps, half read, would keep the file from all that write after it."""
+        for cursor in list(self._cursors):
+            with contextlib.suppress(SqliteError):
+                cursor.close()
 
     def _take_part(self) -> None:
         try:
@@ -128,6 +142,7 @@ class SqliteTransaction:
             if self._ended:
                 return
             self._ended = self._sealed = True
+            self._close_cursors()
             try:
                 if self._kept_in:
                     self.hold.abort(self._kept_in)
@@ -159,6 +174,7 @@ class SqliteTransaction:
             self._sealed = True
         if not self._joined or self._kept_in:
             return
+        self._close_cursors()
         try:
             self.hold.check()
             inbox_file.finish(self._process.connection, self._place, self._record or self._memory)
