@@ -234,11 +234,10 @@ def test_who_may_not_publish_leaves_nothing_behind(tmp_path: Path) -> None:
     play(scene())
 
 
-def test_an_unknown_bridge_says_which_there_are(tmp_path: Path) -> None:
+def test_there_is_no_other_bridge(tmp_path: Path) -> None:
     async def scene() -> None:
         async with relay(tmp_path) as there:
-            got = await put(there, body("NEW"), "/bridges/deltacloud/x")
-            assert "imagefactory" in got.problem(404, "not-found")["detail"]
+            (await put(there, body("NEW"), "/bridges/deltacloud/x")).problem(404, "not-found")
             (await put(there, body("NEW"), "/bridges/imagefactory")).problem(404, "not-found")
 
     play(scene())
