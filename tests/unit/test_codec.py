@@ -298,6 +298,13 @@ def test_a_batch_names_each_refused_event_by_its_index() -> None:
     assert caught.value.detail.startswith('event 1: id is ""')
 
 
+@pytest.mark.parametrize("value", [False, True, 5, [], {}, ["text/plain"]])
+@pytest.mark.parametrize("data", ["now", {"n": 1}])
+def test_a_content_type_that_is_no_string_is_refused_whatever_the_data(value: Any, data: Any) -> None:
+    (fault,) = refused(body(datacontenttype=value, data=data)).faults
+    assert fault.pointer == "/datacontenttype"
+
+
 def test_a_batch_may_be_empty_and_must_be_an_array() -> None:
     assert decode_batch(b"[]", 10) == []
     with pytest.raises(InvalidEvent, match="array"):

@@ -147,7 +147,10 @@ def _decode(text: bytes, *, ours: bool = False) -> Event:
         attributes = {name: _read(value) for name, value in members.items()}
     except (msgspec.DecodeError, RecursionError):
         raise _unreadable(members) from None
-    payload, form = payload_in_json(data, encoded, attributes.get("datacontenttype"))
+    content_type = attributes.get("datacontenttype")
+    if not isinstance(content_type, str):  # what is neither there nor null is refused below
+        content_type = None
+    payload, form = payload_in_json(data, encoded, content_type)
     try:
         values = "".join(attributes.values())
         # A text exactly as long as its members has no space, no escape and no repetition.
