@@ -443,6 +443,30 @@ def test_listening_gets_every_event_in_order_whatever_fails(library: bool, relay
     relay.run("subscriptions", "remove", name)
 
 
+@pytest.mark.parametrize("how", [["--json"], [], ["--library"]])
+def test_listening_ends_where_nobody_reads_what_comes(how: list[str], relay: RelayProcess) -> None:
+    name = "unread" + "".join(how)
+    arguments = ["listen", "--port", "0", "--subscribe", name, "--source", "/unread", *how]
+    reading, writing = os.pipe()
+    listener = Program([*arguments, "--url", relay.url], relay.folder, stdout=writing)
+    os.close(writing)
+    listener.expect("listening at")
+    os.close(reading)
+    send(relay, "/unread", "k", 1)
+    assert listener.wait() == 0
+    assert listener.err[1:] == [], "no traceback"
+    relay.run("subscriptions", "remove", name)
+
+
+def test_a_table_that_nobody_reads_on_is_done(relay: RelayProcess) -> None:
+    send(relay, "/read", "k", 1)
+    reading, writing = os.pipe()
+    os.close(reading)
+    events = Program(["events", "--url", relay.url], relay.folder, stdout=writing)
+    os.close(writing)
+    assert (events.wait(), events.err) == (0, [])
+
+
 def test_listening_again_gets_what_came_meanwhile_and_replay_brings_it_back(relay: RelayProcess) -> None:
     def listen(count: int) -> Program:
         arguments = [

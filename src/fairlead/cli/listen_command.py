@@ -87,7 +87,7 @@ def command(
     stop = threading.Event()
     try:
         show = _shown(caller.as_json, count, stop)
-        listener = Listener(show, secrets, fail, library, inbox, answer_secret, output.note)
+        listener = Listener(show, secrets, fail, library, inbox, answer_secret, output.note, stop)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--secret") from None
     server = _server_at(port, listener)
@@ -103,6 +103,8 @@ def command(
         output.note(f"listening at {server.url}" + (f" for {subscribe}" if subscribe else "") + "; ^C ends")
         while not stop.wait(3600):
             pass
+        if isinstance(listener.failure, OSError):
+            raise listener.failure
         if listener.failure is not None:
             raise click.ClickException(str(listener.failure))
     finally:

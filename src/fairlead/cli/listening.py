@@ -19,7 +19,7 @@ from typing import Any
 from fairlead.cli.order import OrderCheck, Verdict
 from fairlead.core.event import Event
 from fairlead.core.signature import check_verifying, verify
-from fairlead.errors import StoreError, Unauthenticated
+from fairlead.errors import InboxError, StoreError, Unauthenticated
 from fairlead.sdk.receiver import Receiver
 from fairlead.sdk.sqlite_inbox import SqliteInbox
 
@@ -46,6 +46,7 @@ class Listener:
         answer_secret: signs answers on a bus where `secrets` cannot.
         tell: called with a line for each delivery that fails on request, and with one for each reason of a
             refusal, of `MOST_REASONS` at most: whoever refuses something sends what it likes.
+        stop: set where it cannot go on, by `failure`.
 
     Raises:
         ValueError: a secret is none, or with `library` not one of a receiver; the message never holds it.
@@ -59,6 +60,7 @@ class Listener:
     inbox: str | None = None
     answer_secret: str | None = None
     tell: Callable[[str], None] = lambda _line: None
+    stop: threading.Event = field(default_factory=threading.Event)
     order: OrderCheck = field(default_factory=OrderCheck)
     taken: int = 0
     failed: int = 0
@@ -108,8 +110,11 @@ class Listener:
         except ValueError as error:
             self._refused(str(error))
             return 400, {}, str(error).encode()
-        for event in events:
-            self._take(event)
+        try:
+            for event in events:
+                self._take(event)
+        except InboxError:
+            return 503, {}, b""
         return 204, {}, b""
 
     def consume(self, amqp_url: str, queue: str, relay_url: str, stop: threading.Event) -> None:
@@ -170,8 +175,13 @@ class Listener:
                     position=int(event["flpos"]),
                     previous=int(event.get("flprev", 0)),
                 )
+            try:
+                self.show(event, verdict)
+            except OSError as error:
+                self.failure = error
+                self.stop.set()
+                raise InboxError("what comes cannot be shown, so it is not taken") from error
             self.taken += 1
-            self.show(event, verdict)
 
 
 def key_of(event: Mapping[str, Any]) -> str:

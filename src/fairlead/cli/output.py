@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -33,7 +34,13 @@ def err() -> Console:
 def _console(file: TextIO) -> Console:
     # By itself rich leaves out with NO_COLOR nothing but colours: bold letters, bars and spinners stay.
     plain = False if os.environ.get("NO_COLOR") else None
-    return Console(file=file, highlight=False, soft_wrap=True, force_terminal=plain)
+    return _Output(file=file, highlight=False, soft_wrap=True, force_terminal=plain)
+
+
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """Tell whoever prints: rich would end the thread that does, in the process with 1."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def say(line: str) -> None:

@@ -49,8 +49,18 @@ EXITS = {
 }
 
 
+class _UnreadError(Exception):
+    """Whoever read the output has had enough; an OSError would make click end the process with 1."""
+
+
 class _Program(click.Group):
     """A group that imports a subcommand's module when it is asked for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _UnreadError from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -126,6 +136,9 @@ def _run(arguments: list[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except _UnreadError:
+        output.give_up()
+        return DONE
     except OSError as error:
         if error.errno not in _OUTPUT_FAILS or error.filename is not None:
             raise
