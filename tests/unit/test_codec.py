@@ -315,7 +315,7 @@ def test_a_batch_may_be_empty_and_must_be_an_array() -> None:
 
 
 def test_a_batch_of_more_events_than_taken_says_how_many_are() -> None:
-    with pytest.raises(TooLarge, match="takes 2") as caught:
+    with pytest.raises(TooLarge, match=r"2 are taken at once \(\[limits\] batch_events\)") as caught:
         decode_batch(encode_batch([body()] * 3), 2)
     assert caught.value.members == {"limit_events": 2}
 
