@@ -286,6 +286,27 @@ def test_a_channel_that_waits_for_its_bus_says_why_once_and_again_when_it_is_for
     ]
 
 
+def test_a_receiver_that_answers_no_more_is_said_where_the_channel_has_nowhere_to_go(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "fairlead.engine.sending.obstacles")
+
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS,), options=LIBRARY)
+        await scene.publish("k1")
+        await scene.until(lambda: bool(bus.events))
+        await answer(scene, *bus.events)
+        await scene.until_settled()
+        await scene.publish("k1")
+        await scene.until(lambda: bool(caplog.records))
+
+    on_bus(scenario)
+    (said,) = caplog.records
+    assert (said.message, getattr(said, "detail", "")) == (
+        "a channel waits for its bus", "no receiver has answered",
+    )  # fmt: skip
+
+
 def test_a_channel_that_waits_for_a_bus_that_is_away_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "fairlead.engine.sending.obstacles")
 

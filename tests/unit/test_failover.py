@@ -374,3 +374,37 @@ class Anything(RuleBasedStateMachine):
 
 
 TestAnything = Anything.TestCase
+
+
+# -- what keeps a target from being of use -------------------------------------------------------------------
+
+
+def obstacle(made: Steered, after: float = 0.0) -> str:
+    return made.failover.health.obstacle(AMQP, made.now + after, RULES.confirm_late_seconds)
+
+
+def test_the_obstacle_of_a_bus_is_what_is_known_last() -> None:
+    made, late = on_bus(), RULES.confirm_late_seconds
+    health = made.failover.health
+    made.failover.trouble("silence", made.now)
+    assert obstacle(made, 2 * late) == "", "not asked yet, nothing is known"
+    health.asked(AMQP, made.now)
+    assert obstacle(made) == "", "it may take its time"
+    assert obstacle(made, late) == "the broker does not confirm what it was given"
+    health.told(AMQP, "it did not take it", made.now)
+    assert obstacle(made) == "it did not take it"
+    health.told(AMQP, "", made.now)
+    assert obstacle(made) == "", "so may a receiver"
+    assert obstacle(made, late) == "no receiver has answered"
+    health.replied(made.now)
+    assert obstacle(made, 2 * late) == ""
+    made.link(False, "connection refused")
+    assert obstacle(made) == "connection refused"
+
+
+def test_what_was_asked_over_a_link_that_is_gone_is_no_obstacle_of_the_next() -> None:
+    made, late = on_bus(), RULES.confirm_late_seconds
+    made.failover.health.asked(AMQP, made.now)
+    made.link(False)
+    made.link(True)
+    assert obstacle(made, 2 * late) == ""

@@ -214,6 +214,8 @@ class Failover:
         if self.state in ("bus", "drain") and self.on_bus:
             self._enter("suspect", reason, now)
             self._healed_after, self._needs_answer = now, needs_answer
+            if needs_answer:
+                self._active.prove(None)
             self._active.probe_from(now, self._rules.probe_every_seconds / 10)
         elif self.state in ("suspect", "waiting") and self.on_bus:
             self.reason = reason

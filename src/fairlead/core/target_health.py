@@ -38,6 +38,7 @@ class TargetHealth:
         proven_at: when a receiver answered over it; None: not yet.
         unconfirmed_since: when the oldest question was put of which its broker has said nothing.
         refusal: what its broker said of the last question instead of taking it.
+        taken_at: when its broker took the first question that no receiver has answered.
         shut_until: an HTTP target that failed counts as down until then.
         probe_at, probe_gap_seconds: when it is to be asked for an answer next, and how long after that again.
     """
@@ -49,6 +50,7 @@ class TargetHealth:
     proven_at: float | None = None
     unconfirmed_since: float | None = None
     refusal: str = ""
+    taken_at: float | None = None
     shut_until: float = -inf
     probe_at: float = -inf
     probe_gap_seconds: float = 0.0
@@ -56,6 +58,10 @@ class TargetHealth:
     def probe_from(self, now: float, gap_seconds: float) -> None:
         """Ask for an answer now, then after `gap_seconds`, then at ever greater distances."""
         self.probe_at, self.probe_gap_seconds = now, gap_seconds
+
+    def prove(self, at: float | None) -> None:
+        """A receiver has answered over it at that moment; None: it has to show anew that it works."""
+        self.proven_at, self.taken_at = at, None
 
 
 class RouteHealth:
@@ -89,14 +95,15 @@ class RouteHealth:
         health = self._targets[target]
         health.detail = detail
         if up != health.up:
-            health.up, health.since, health.proven_at = up, now, None
+            health.up, health.since = up, now
+            health.prove(None)
             health.unconfirmed_since, health.refusal = None, ""
             health.probe_from(now, self._every)
 
     def answered(self, target: int, now: float) -> None:
         """A receiver has answered an event that was published on this target."""
         if self[target].transport == "amqp":
-            self[target].proven_at = now
+            self[target].prove(now)
 
     def asked(self, target: int, now: float) -> None:
         """This target is being asked for an answer."""
@@ -104,15 +111,20 @@ class RouteHealth:
         if self[target].unconfirmed_since is None:
             self[target].unconfirmed_since = now
 
-    def told(self, target: int, refusal: str) -> None:
+    def told(self, target: int, refusal: str, now: float) -> None:
         """The broker has said of a question that it has it, "", or why it does not take it."""
-        self[target].unconfirmed_since, self[target].refusal = None, refusal
+        health = self[target]
+        health.unconfirmed_since, health.refusal = None, refusal
+        if refusal:
+            health.taken_at = None
+        elif health.taken_at is None:
+            health.taken_at = now
 
     def obstacle(self, target: int, now: float, late_seconds: float) -> str:
         """What keeps a target from being well, as far as it can be known; "" where nothing is known to.
 
         Args:
-            late_seconds: so long a broker may take to confirm, and a receiver to answer over a new link.
+            late_seconds: so long a broker may take to confirm, and a receiver to answer.
         """
         health = self._targets[target]
         if health.transport == "http" or not health.up:
@@ -121,18 +133,19 @@ class RouteHealth:
             return UNCONFIRMED
         if health.refusal:
             return health.refusal
-        silent = self.proves and health.proven_at is None and now >= health.since + late_seconds
-        return SILENCE if silent else ""
+        unanswered_since = health.taken_at if health.proven_at is None else None
+        late = unanswered_since is not None and now >= unanswered_since + late_seconds
+        return SILENCE if late else ""
 
     def replied(self, now: float) -> None:
         """The question that was put last is answered: a reply does not say which way it was asked."""
         if self._asked is not None and self[self._asked].up:
-            self[self._asked].proven_at = now
+            self[self._asked].prove(now)
 
     def left(self, target: int, now: float, shut_seconds: float) -> None:
         """The channel gave a target up: it has to show anew that it works."""
         health = self._targets[target]
-        health.proven_at = None
+        health.prove(None)
         health.probe_from(now + self._every, self._every)
         if health.transport == "http":
             health.since, health.shut_until = now, now + shut_seconds

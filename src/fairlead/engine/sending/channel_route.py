@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -146,7 +145,8 @@ class ChannelRoute:
         owner.wake()
 
     def _probe(self, target: int) -> None:
-        self.publisher.probe(target, partial(self.failover.health.told, target))
+        health, clock = self.failover.health, self._owner.works.clock
+        self.publisher.probe(target, lambda refusal: health.told(target, refusal, clock.monotonic()))
 
     def _look(self, now: float) -> None:
         """What only time shows: late confirms, silence; and the breaker."""
