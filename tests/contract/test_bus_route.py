@@ -307,6 +307,19 @@ def test_a_receiver_that_answers_no_more_is_said_where_the_channel_has_nowhere_t
     )  # fmt: skip
 
 
+def test_a_channel_that_has_somewhere_to_go_is_not_said_to_wait(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fairlead.engine.sending.obstacles")
+
+    async def scenario(scene: Scene, bus: HandBus) -> None:
+        await scene.subscribe(targets=(BUS, REST), options=LIBRARY)
+        bus.turn(up=False, detail="connection refused")
+        await scene.until(lambda: {one.fence.target for one in scene.dispatcher.views("console")} == {1})
+        await scene.until(lambda: scene.loop.time() > 60)
+
+    on_bus(scenario)
+    assert {one.message for one in caplog.records} == {"a channel goes on over another target"}
+
+
 def test_a_channel_that_waits_for_a_bus_that_is_away_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "fairlead.engine.sending.obstacles")
 

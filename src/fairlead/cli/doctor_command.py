@@ -268,7 +268,7 @@ def _advice_on_queue(item: Mapping[str, Any]) -> str:
     lost = "; what is in it is lost with it" if item["config"].get("settles") == "confirm" else ""
     return (
         f"see the broker's log for the queue {queue}: has it a majority of its nodes, and room on the disk?"
-        f" One that is damaged can be deleted, and {anew}{lost}"
+        f" One that is damaged can be deleted, and {anew}{lost}; if that does not help, restart its node"
     )
 
 

@@ -141,7 +141,8 @@ class ChannelRoute:
         self._draining = switch is not None and not self._chains and not drained
         if switch is not None and not self._draining and not self._switching:
             self._switch(switch)
-        self._obstacles.say(failover)
+        if switch is None and not self._switching:
+            self._obstacles.say(failover)
         owner.wake()
 
     def _probe(self, target: int) -> None:
