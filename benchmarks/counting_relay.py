@@ -17,7 +17,7 @@ from typing import Any
 
 from fairlead.cli import main
 from fairlead.ports import Delivery
-from fairlead.transports.amqp import AmqpLink
+from fairlead.transports.amqp_link import AmqpLink
 from fairlead.transports.http import HttpSender
 
 bus: Counter[tuple[int, int]] = Counter()
