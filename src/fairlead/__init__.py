@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from fairlead.core.event import Event
     from fairlead.embedded import Relay
     from fairlead.errors import EventRefused, FairleadError, OutboxFull, Problem, Reject
-    from fairlead.sdk.inbox import Inbox, Transaction
-    from fairlead.sdk.outbox_records import Receipt
-    from fairlead.sdk.publisher import Publisher
-    from fairlead.sdk.receiver import Receiver
-    from fairlead.sdk.sqlite_transaction import SqliteTransaction
+    from fairlead.sdk.inbox.port import Inbox, Transaction
+    from fairlead.sdk.inbox.sqlite_transaction import SqliteTransaction
+    from fairlead.sdk.publishing.publisher import Publisher
+    from fairlead.sdk.publishing.records import Receipt
+    from fairlead.sdk.receiving.receiver import Receiver
 
 _HOMES = {
     "Event": "fairlead.core.event",
     "EventRefused": "fairlead.errors",
     "FairleadError": "fairlead.errors",
-    "Inbox": "fairlead.sdk.inbox",
+    "Inbox": "fairlead.sdk.inbox.port",
     "OutboxFull": "fairlead.errors",
     "Problem": "fairlead.errors",
-    "Publisher": "fairlead.sdk.publisher",
-    "Receipt": "fairlead.sdk.outbox_records",
-    "Receiver": "fairlead.sdk.receiver",
+    "Publisher": "fairlead.sdk.publishing.publisher",
+    "Receipt": "fairlead.sdk.publishing.records",
+    "Receiver": "fairlead.sdk.receiving.receiver",
     "Reject": "fairlead.errors",
     "Relay": "fairlead.embedded",
-    "SqliteTransaction": "fairlead.sdk.sqlite_transaction",
-    "Transaction": "fairlead.sdk.inbox",
+    "SqliteTransaction": "fairlead.sdk.inbox.sqlite_transaction",
+    "Transaction": "fairlead.sdk.inbox.port",
 }
 
 __all__ = [

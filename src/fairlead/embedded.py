@@ -26,7 +26,7 @@ from fairlead.core.subscription_format import parse
 from fairlead.drivers.this_process import Process, this_process
 from fairlead.engine.node import Node
 from fairlead.errors import ConfigError, FairleadError, NotFound
-from fairlead.sdk.outbox_records import Receipt
+from fairlead.sdk.publishing.records import Receipt
 from fairlead.stores.sqlite.store import MEMORY
 from fairlead.transports.in_process import Handler, InProcessSender
 

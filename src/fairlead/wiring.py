@@ -21,8 +21,8 @@ from fairlead.config.numbers import engine_settings
 from fairlead.config.sources import credential_doubts, read_logins
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.policy import Grant
-from fairlead.drivers.http_client import HttpClient
-from fairlead.drivers.http_server import HttpServer, ServerLimits
+from fairlead.drivers.http_client.client import HttpClient
+from fairlead.drivers.http_server.server import HttpServer, ServerLimits
 from fairlead.drivers.resolver import Resolver
 from fairlead.drivers.tls import client_context
 from fairlead.engine.node import Node

@@ -25,7 +25,7 @@ PROGRAM = """
 import logging, signal, sys, threading
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from fairlead import Receiver
-from fairlead.sdk.sqlite_inbox import SqliteInbox
+from fairlead.sdk.inbox.sqlite_inbox import SqliteInbox
 
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 

@@ -23,7 +23,7 @@ from typing import Any
 import uvloop
 
 from fairlead import Event, Receiver
-from fairlead.sdk.sqlite_inbox import SqliteInbox, SqliteTransaction
+from fairlead.sdk.inbox.sqlite_inbox import SqliteInbox, SqliteTransaction
 from tests.acceptance.history import Applied
 from tests.acceptance.small_server import Answer, serve
 

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Self
 
-from fairlead.drivers.amqp import Broker, Consumer, Incoming, Message, Result, Session, Topology
+from fairlead.drivers.amqp.session import Broker, Consumer, Incoming, Message, Result, Session, Topology
 from fairlead.drivers.resolver import Resolver
 
 DEADLINE_SECONDS = 60.0

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fairlead.config import Config, Listen
-from fairlead.drivers.http_server import new_event_loop
+from fairlead.drivers.http_server.server import new_event_loop
 from fairlead.wiring import Server
 
 PATIENCE_SECONDS = 60.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fairlead import Event, Receiver
-from fairlead.sdk.reply import Reply
+from fairlead.sdk.receiving.reply import Reply
 from fairlead.testing.receiver_kit import ReceiverKit, SignedRequest
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes, ok").decode()

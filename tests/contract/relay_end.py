@@ -14,7 +14,7 @@ import pika
 from fairlead import Receiver
 from fairlead.core.answer import AnswerDocument, parse_answer
 from fairlead.core.signature import verify
-from fairlead.sdk.bus_deliveries import BusMessage
+from fairlead.sdk.bus.deliveries import BusMessage
 from fairlead.testing.receiver_kit import SignedRequest, bus_message
 from tests.acceptance.waiting import until
 from tests.contract.receiving import SECRET

@@ -21,7 +21,7 @@ from fairlead.core.channel import ChannelId
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.signature import verify
 from fairlead.core.subscription import Target
-from fairlead.drivers.amqp import Topology
+from fairlead.drivers.amqp.session import Topology
 from fairlead.drivers.resolver import Resolver
 from fairlead.errors import ForbiddenSink, InvalidSubscription
 from fairlead.ports import Delivery, Published

@@ -13,7 +13,7 @@ import pika
 import pytest
 
 from fairlead.core.egress import EgressPolicy
-from fairlead.drivers.amqp import Broker, Incoming, Message, Result, Session, Topology
+from fairlead.drivers.amqp.session import Broker, Incoming, Message, Result, Session, Topology
 from fairlead.drivers.resolver import Resolver
 from fairlead.errors import BrokerFailed
 from fairlead.testing.http_peer import peer, silent

@@ -11,10 +11,10 @@ from typing import Any
 import pika
 import pytest
 
-from fairlead.drivers import amqp_consuming
-from fairlead.drivers.amqp import Incoming, Message, Result, Topology
-from fairlead.drivers.amqp_asking import Asking
-from fairlead.drivers.amqp_channel import ANSWER_SECONDS
+from fairlead.drivers.amqp import consuming as amqp_consuming
+from fairlead.drivers.amqp.asking import Asking
+from fairlead.drivers.amqp.channel import ANSWER_SECONDS
+from fairlead.drivers.amqp.session import Incoming, Message, Result, Topology
 from fairlead.errors import BrokerFailed
 from tests.contract.amqp_client import TOPOLOGY, Client, until
 from tests.servers.cut_cable import cable_to

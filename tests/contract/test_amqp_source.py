@@ -13,7 +13,7 @@ import pytest
 
 from fairlead.bridges.amqp_source import AmqpSource, BrokerConnection
 from fairlead.core.source_message import SourceMessage
-from fairlead.drivers.amqp import Broker
+from fairlead.drivers.amqp.session import Broker
 from fairlead.ports import Source
 from fairlead.testing.source_contract import SourceBench, SourceContract, Taker, eventually, message
 from fairlead.testing.source_fake import FakeQueue, FakeSource

@@ -15,7 +15,7 @@ import msgspec
 from fairlead import Receiver, Reject
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.subscription import BatchOptions, Target
-from fairlead.drivers.http_client import HttpClient
+from fairlead.drivers.http_client.client import HttpClient
 from fairlead.drivers.resolver import Resolver
 from fairlead.ports import Answer, Delivery, Parcel
 from fairlead.testing.deliveries import SECRET, SetClock, delivery, event, parcel, subscription

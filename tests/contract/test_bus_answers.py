@@ -18,10 +18,10 @@ import pytest
 
 from fairlead.core.answer import AnswerDocument, parse_answers
 from fairlead.core.signature import verify
-from fairlead.drivers.amqp_message import Message, Result
-from fairlead.sdk.bus_answer import BusAnswer
-from fairlead.sdk.bus_answers import BusAnswers
-from fairlead.sdk.bus_posting import AnswerPost
+from fairlead.drivers.amqp.message import Message, Result
+from fairlead.sdk.bus.answer import BusAnswer
+from fairlead.sdk.bus.answers import BusAnswers
+from fairlead.sdk.bus.posting import AnswerPost
 from fairlead.testing.receiver_kit import ReceiverKit
 from tests.acceptance.processes import RelayProcess
 from tests.acceptance.waiting import until

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from fairlead.core.answer import AnswerDocument, parse_answer
 from fairlead.core.signature import new_signing_key, public_key, verify
 from fairlead.errors import InboxBusy, Reject
-from fairlead.sdk.applying import Applier
-from fairlead.sdk.bus_answer import BusAnswer, signed
-from fairlead.sdk.bus_deliveries import BusDeliveries, BusMessage
-from fairlead.sdk.handler import BackgroundLoop, caller
-from fairlead.sdk.sqlite_inbox import SqliteInbox
+from fairlead.sdk.bus.answer import BusAnswer, signed
+from fairlead.sdk.bus.deliveries import BusDeliveries, BusMessage
+from fairlead.sdk.inbox.sqlite_inbox import SqliteInbox
+from fairlead.sdk.receiving.applying import Applier
+from fairlead.sdk.receiving.handler import BackgroundLoop, caller
 from fairlead.testing.receiver_kit import ReceiverKit, bus_message
 from tests.contract.receiving import OTHER_SECRET, SECRET, Taken, event
 

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from fairlead.core.answer import parse_answer
-from fairlead.sdk.applying import Applier
-from fairlead.sdk.bus_answer import BusAnswer
-from fairlead.sdk.bus_bundle import Job
-from fairlead.sdk.bus_deliveries import BusDeliveries
-from fairlead.sdk.bus_lanes import BusLanes
-from fairlead.sdk.handler import BackgroundLoop, Handler, caller
-from fairlead.sdk.inbox import Inbox
-from fairlead.sdk.sqlite_inbox import SqliteInbox, SqliteTransaction
+from fairlead.sdk.bus.answer import BusAnswer
+from fairlead.sdk.bus.bundle import Job
+from fairlead.sdk.bus.deliveries import BusDeliveries
+from fairlead.sdk.bus.lanes import BusLanes
+from fairlead.sdk.inbox.port import Inbox
+from fairlead.sdk.inbox.sqlite_inbox import SqliteInbox, SqliteTransaction
+from fairlead.sdk.receiving.applying import Applier
+from fairlead.sdk.receiving.handler import BackgroundLoop, Handler, caller
 from fairlead.testing.receiver_kit import ReceiverKit, bus_message
 from tests.contract.receiving import SECRET, event
 

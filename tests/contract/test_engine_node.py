@@ -13,7 +13,7 @@ import pytest
 
 from fairlead.core.outcome import DELIVERED
 from fairlead.core.subscription import Subscription, Target
-from fairlead.drivers.sqlite_file import memory
+from fairlead.drivers.sqlite.file import memory
 from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.engine.node import Node
 from fairlead.engine.settings import EngineSettings

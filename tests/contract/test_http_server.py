@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from fairlead.drivers.http_exchange import Exchange
-from fairlead.drivers.http_server import HttpServer, ServerLimits, new_event_loop
+from fairlead.drivers.http_server.exchange import Exchange
+from fairlead.drivers.http_server.server import HttpServer, ServerLimits, new_event_loop
 from fairlead.errors import ConfigError, PortInUse
 
 PATIENCE_SECONDS = 30.0

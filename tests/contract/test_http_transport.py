@@ -17,7 +17,7 @@ from fairlead.core.answer import AnswerDocument, Stale
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.outcome import Outcome
 from fairlead.core.subscription import BatchOptions, Predecessor, Secrets, Target
-from fairlead.drivers.http_client import HttpClient
+from fairlead.drivers.http_client.client import HttpClient
 from fairlead.drivers.resolver import Resolver
 from fairlead.errors import ForbiddenSink
 from fairlead.ports import Answer, Delivery

@@ -16,8 +16,8 @@ import pytest
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
 from fairlead.errors import InboxBusy, InboxError, LockLost, StoreForeign, StoreNewer
-from fairlead.sdk.inbox import Inbox
-from fairlead.sdk.sqlite_inbox import SqliteInbox, SqliteTransaction
+from fairlead.sdk.inbox.port import Inbox
+from fairlead.sdk.inbox.sqlite_inbox import SqliteInbox, SqliteTransaction
 from fairlead.testing.inbox_contract import CHANNEL, InboxContract, begin_patiently, read, store
 
 
@@ -174,7 +174,7 @@ def test_the_lock_of_a_process_that_died_runs_out(tmp_path: Path) -> None:
     code = """
 import os, sys
 from fairlead.core.channel import ChannelId
-from fairlead.sdk.sqlite_inbox import SqliteInbox
+from fairlead.sdk.inbox.sqlite_inbox import SqliteInbox
 SqliteInbox(sys.argv[1], lease_seconds=0.2).begin(ChannelId("console", 5), "k")
 os._exit(9)
 """
@@ -421,8 +421,8 @@ def test_processes_share_one_inbox(tmp_path: Path) -> None:
 import sys
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
-from fairlead.sdk.inbox import memory_of
-from fairlead.sdk.sqlite_inbox import SqliteInbox
+from fairlead.sdk.inbox.port import memory_of
+from fairlead.sdk.inbox.sqlite_inbox import SqliteInbox
 with SqliteInbox(sys.argv[1], lock_wait_seconds=60.0) as inbox:
     for _ in range(10):
         transaction = inbox.begin(ChannelId("console", 5), "k")

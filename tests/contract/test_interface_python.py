@@ -11,7 +11,7 @@ import pytest
 
 import fairlead
 from fairlead import Event, EventRefused, OutboxFull, Publisher, Receiver, Reject, Relay
-from fairlead.sdk.inbox import Inbox, Transaction
+from fairlead.sdk.inbox.port import Inbox, Transaction
 
 
 def parameters(of: Any) -> dict[str, Any]:

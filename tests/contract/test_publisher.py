@@ -18,9 +18,9 @@ import pytest
 from fairlead import Event, EventRefused, OutboxFull, Publisher
 from fairlead.core.codec import encode_structured
 from fairlead.errors import InvalidEvent, OutboxClosed, OutboxError, StoreError, StoreNewer
-from fairlead.sdk.outbox import Outbox
-from fairlead.sdk.outbox_records import Outcome, Receipt, RefusedEvent
-from fairlead.sdk.publisher_process import Pending
+from fairlead.sdk.publishing.outbox import Outbox
+from fairlead.sdk.publishing.process import Pending
+from fairlead.sdk.publishing.records import Outcome, Receipt, RefusedEvent
 from tests.contract.publishing import DEADLINE_SECONDS, Answer, StubRelay, problem, relay_at, until
 
 WAIT = DEADLINE_SECONDS
@@ -420,7 +420,7 @@ def test_an_outbox_stays_where_it_was_when_the_process_changes_its_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fairlead.drivers.sqlite_room._PLENTY_SECONDS", 0.0)
+    monkeypatch.setattr("fairlead.drivers.sqlite.room._PLENTY_SECONDS", 0.0)
     (elsewhere := tmp_path / "elsewhere").mkdir()
     with relay_at() as relay, Publisher(relay.url) as publisher:
         publisher.publish(event(1))
@@ -442,7 +442,7 @@ def test_an_outbox_that_somebody_removed_is_named(tmp_path: Path, relay: StubRel
 def test_an_outbox_that_somebody_replaced_is_named(
     tmp_path: Path, relay: StubRelay, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    monkeypatch.setattr("fairlead.drivers.sqlite_room._PLENTY_SECONDS", 0.0)
+    monkeypatch.setattr("fairlead.drivers.sqlite.room._PLENTY_SECONDS", 0.0)
     file = tmp_path / f"outbox.db{suffix}"
     with publisher_at(tmp_path, relay.url) as publisher:
         publisher.publish(event(1))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fairlead import Event, OutboxFull, Publisher
-from fairlead.sdk.outbox import Outbox
+from fairlead.sdk.publishing.outbox import Outbox
 from tests.contract.publishing import DEADLINE_SECONDS, StubRelay, relay_at, until
 
 MIB = 1024 * 1024

@@ -139,7 +139,7 @@ def test_a_publisher_works_on_in_the_children_of_a_fork(tmp_path: Path) -> None:
 AFTER_FORK = """
 import os, sys
 from fairlead import Event, Publisher
-from fairlead.drivers import sqlite_room
+from fairlead.drivers.sqlite import room as sqlite_room
 
 sqlite_room._PLENTY_SECONDS = 0
 publisher = Publisher("http://127.0.0.1:9", outbox=sys.argv[1])

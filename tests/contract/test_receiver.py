@@ -18,8 +18,8 @@ from fairlead import Receiver, Reject
 from fairlead.core.answer import parse_answer, parse_results, parse_stale
 from fairlead.core.signature import new_signing_key, public_key
 from fairlead.errors import InboxBusy
-from fairlead.sdk.inbox import Transaction
-from fairlead.sdk.sqlite_inbox import SqliteInbox, SqliteTransaction
+from fairlead.sdk.inbox.port import Transaction
+from fairlead.sdk.inbox.sqlite_inbox import SqliteInbox, SqliteTransaction
 from fairlead.testing.receiver_kit import BATCH, FENCE, STRUCTURED, ReceiverKit, SignedRequest
 from tests.contract.receiving import OTHER_SECRET, SECRET, Taken, event, kit, receiver_at, send
 

@@ -15,9 +15,9 @@ import pytest
 
 from fairlead import Receiver
 from fairlead.errors import StoreForeign
-from fairlead.sdk.bus_deliveries import BusMessage
-from fairlead.sdk.receiver_bus import ReceiverBus
-from fairlead.sdk.sqlite_inbox import SqliteInbox
+from fairlead.sdk.bus.consuming import ReceiverBus
+from fairlead.sdk.bus.deliveries import BusMessage
+from fairlead.sdk.inbox.sqlite_inbox import SqliteInbox
 from fairlead.testing.receiver_kit import ReceiverKit, bus_message
 from tests.acceptance.waiting import until
 from tests.contract.receiving import OTHER_SECRET, SECRET, Taken, event, receiver_at, send

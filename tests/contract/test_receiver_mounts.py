@@ -43,7 +43,7 @@ def django_app(receiver: Receiver) -> Any:
     from django.core.handlers.wsgi import WSGIHandler
     from django.urls import path
 
-    from fairlead.sdk.receiver_django import view
+    from fairlead.sdk.receiving.django import view
 
     if not settings.configured:
         settings.configure(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from fairlead.core.answer import parse_answer
-from fairlead.drivers.sqlite_fork import ForkedFile
+from fairlead.drivers.sqlite.fork import ForkedFile
 from fairlead.errors import InvalidRequest
 from fairlead.testing.receiver_kit import SignedRequest
 from tests.contract.receiving import SECRET, event, kit
@@ -134,7 +134,7 @@ from contextlib import closing
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
 from fairlead.errors import InboxError
-from fairlead.sdk.sqlite_inbox import SqliteInbox
+from fairlead.sdk.inbox.sqlite_inbox import SqliteInbox
 
 def begin(key, inbox):
     transaction = inbox.begin(ChannelId("s", 0), key)
@@ -292,8 +292,8 @@ def test_whoever_comes_while_a_fork_waits_for_the_file_comes_after_it(tmp_path: 
 
 FORK_AT_FIRST_USE = """
 import os, sys, threading
-from fairlead.drivers.sqlite_fork import ForkedFile
-from fairlead.sdk.sqlite_inbox import SqliteInbox
+from fairlead.drivers.sqlite.fork import ForkedFile
+from fairlead.sdk.inbox.sqlite_inbox import SqliteInbox
 
 held, made, forker = ForkedFile.held, threading.Event(), threading.get_ident()
 

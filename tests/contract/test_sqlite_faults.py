@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from fairlead.core.channel import ChannelFlush, Progress
-from fairlead.drivers import sqlite_file
-from fairlead.drivers.sqlite_file import Connection, memory
+from fairlead.drivers.sqlite import file as sqlite_file
+from fairlead.drivers.sqlite.file import Connection, memory
 from fairlead.errors import (
     StoreBusy,
     StoreCorrupt,
@@ -161,7 +161,7 @@ def test_a_file_that_is_not_ours_is_refused_and_not_touched(
 def test_a_store_whose_files_are_taken_away_has_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, replaced: bool
 ) -> None:
-    monkeypatch.setattr("fairlead.drivers.sqlite_room._PLENTY_SECONDS", 0.0)
+    monkeypatch.setattr("fairlead.drivers.sqlite.room._PLENTY_SECONDS", 0.0)
     file = tmp_path / f"store.db{suffix}"
 
     def take_away() -> None:
@@ -183,7 +183,7 @@ def test_a_store_whose_files_are_taken_away_has_failed(
 def test_a_store_whose_wal_is_written_back_meanwhile_has_not_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, truncate: bool
 ) -> None:
-    monkeypatch.setattr("fairlead.drivers.sqlite_room._PLENTY_SECONDS", 0.0)
+    monkeypatch.setattr("fairlead.drivers.sqlite.room._PLENTY_SECONDS", 0.0)
     path = tmp_path / "store.db"
     look = """if True:
         import sqlite3, sys

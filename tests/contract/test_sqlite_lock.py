@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fairlead import Event, Publisher
-from fairlead.drivers.sqlite_lock import SqliteLock
+from fairlead.drivers.sqlite.lock import SqliteLock
 from fairlead.errors import StoreError, StoreLocked
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.stores.sqlite.tools import compact, restored

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from fairlead.drivers import sqlite_local
-from fairlead.drivers.sqlite_local import open_local
-from fairlead.drivers.sqlite_refusal import refusal
+from fairlead.drivers.sqlite import local as sqlite_local
+from fairlead.drivers.sqlite.local import open_local
+from fairlead.drivers.sqlite.refusal import refusal
 from fairlead.errors import OutboxError, OutboxFull, StoreCorrupt, StoreError, StoreForeign, StoreLocked
-from fairlead.sdk.outbox import SCHEMA, TABLE, VERSION, Outbox
-from fairlead.sdk.sqlite_inbox import SqliteInbox
+from fairlead.sdk.inbox.sqlite_inbox import SqliteInbox
+from fairlead.sdk.publishing.outbox import SCHEMA, TABLE, VERSION, Outbox
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.testing.store_examples import run
 
@@ -160,7 +160,7 @@ def test_sqlite_says_of_a_full_disk_what_it_says_of_others(
             return real(**options)
         raise OSError(trying, os.strerror(trying))
 
-    monkeypatch.setattr("fairlead.drivers.sqlite_room.tempfile.TemporaryFile", probe)
+    monkeypatch.setattr("fairlead.drivers.sqlite.room.tempfile.TemporaryFile", probe)
     error = sqlite3.OperationalError("said by SQLite")
     error.sqlite_errorcode = code
     assert says in str(refusal(tmp_path / "our.db", error))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.core.event import Event
-from fairlead.drivers.sqlite_file import Connection, memory
+from fairlead.drivers.sqlite.file import Connection, memory
 from fairlead.ports import Store
 from fairlead.stores.sqlite.store import SqliteStore
 from fairlead.testing.store_contract import StoreContract

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fairlead.core.channel import Progress
-from fairlead.drivers.sqlite_file import APPLICATION_ID, memory
+from fairlead.drivers.sqlite.file import APPLICATION_ID, memory
 from fairlead.errors import StoreError, StoreLocked
 from fairlead.stores.sqlite import checkpoint as sqlite_checkpoint
 from fairlead.stores.sqlite.queries import migrate, migrations, newest_version, queries

@@ -11,7 +11,7 @@ import pytest
 
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.subscription import Target
-from fairlead.drivers.http_client import HttpAnswer, HttpClient
+from fairlead.drivers.http_client.client import HttpAnswer, HttpClient
 from fairlead.drivers.resolver import Resolver
 from fairlead.errors import ForbiddenSink, HandshakeRefused
 from fairlead.testing.deliveries import SetClock, delivery, event, parcel, subscription

@@ -30,7 +30,7 @@ from fairlead.config.settings import Auth
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.outcome import Outcome
 from fairlead.core.subscription import Subscription, Target
-from fairlead.drivers.http_server import new_event_loop
+from fairlead.drivers.http_server.server import new_event_loop
 from fairlead.ports import Answer, Delivery
 from fairlead.web.openapi import openapi_document
 

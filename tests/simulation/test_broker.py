@@ -12,7 +12,7 @@ from fairlead.core.channel import ChannelId, Fence
 from fairlead.core.event import Event
 from fairlead.core.log import Entry
 from fairlead.core.subscription import Start
-from fairlead.drivers.amqp_message import Message
+from fairlead.drivers.amqp.message import Message
 from fairlead.ports import Delivery, Parcel, Published
 from fairlead.testing.simulation.broker import FINE, BrokerWeather, SimulatedBroker
 from fairlead.testing.simulation.bus import SimulatedBus, SimulatedLink, queue_name

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.drivers.amqp_acks import Acks
+from fairlead.drivers.amqp.acks import Acks
 
 
 class Broker:

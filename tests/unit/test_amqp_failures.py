@@ -9,8 +9,8 @@ import ssl
 import pika.exceptions
 import pytest
 
-from fairlead.drivers.amqp_failures import connecting
-from fairlead.drivers.amqp_message import where
+from fairlead.drivers.amqp.failures import connecting
+from fairlead.drivers.amqp.message import where
 
 ASKS = "does it ask for a certificate of ours?"
 LOST = pika.exceptions.StreamLostError("Stream connection lost: ConnectionResetError")

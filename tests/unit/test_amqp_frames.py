@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.drivers import amqp_frames as frames
-from fairlead.drivers.amqp_message import Message
-from fairlead.drivers.amqp_stream import Stream
+from fairlead.drivers.amqp import frames
+from fairlead.drivers.amqp.message import Message
+from fairlead.drivers.amqp.stream import Stream
 
 FRAME_MAX = 8192
 names = st.text(max_size=60)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from fairlead.errors import InboxBusy, LockLost
-from fairlead.sdk import inbox_group
-from fairlead.sdk.inbox_group import GroupCommit, Share
+from fairlead.sdk.inbox import group_commit
+from fairlead.sdk.inbox.group_commit import GroupCommit, Share
 
 DEADLINE_SECONDS = 30.0
 
@@ -187,7 +187,7 @@ def test_who_is_interrupted_when_it_was_to_lead_lets_another_lead(monkeypatch: p
             if len(made) == 2:
                 self.turn = Interrupting(self.turn)  # type: ignore[assignment]
 
-    monkeypatch.setattr(inbox_group, "Share", Second)
+    monkeypatch.setattr(group_commit, "Share", Second)
     works = [lambda _: 0, lambda _: 1, lambda _: 2]
     outcomes = at_once(Disk(), works)
     assert outcomes[0] == 0

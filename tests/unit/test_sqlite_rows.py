@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fairlead.core.channel import Hold, Progress, Skip
 from fairlead.core.outcome import Outcome
-from fairlead.drivers.sqlite_file import trouble_of
+from fairlead.drivers.sqlite.file import trouble_of
 from fairlead.errors import StoreCorrupt
 from fairlead.stores.sqlite.queries import migrations, queries
 from fairlead.stores.sqlite.rows import encode, hold_of, hold_row, progress_of, skip_of, skip_row

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queues of AMQP 0-9-1 brokers as sources: `fairlead.ports.Source` over `fairlead.drivers.amqp`."""
+"""Queues of AMQP 0-9-1 brokers as sources: `fairlead.ports.Source` over `fairlead.drivers.amqp.session`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from fairlead.core.source_message import SourceMessage, header_value
-from fairlead.drivers.amqp import NOT_YET, Broker, Consumer, Incoming, Session, Topology
+from fairlead.drivers.amqp.session import NOT_YET, Broker, Consumer, Incoming, Session, Topology
 from fairlead.errors import BrokerFailed
 from fairlead.ports import Received, SourceHealth
 

@@ -12,7 +12,7 @@ from fairlead.bridges.amqp_source import AmqpSource, BrokerConnection
 from fairlead.core.codec import BATCH
 from fairlead.core.json_mapping import JsonMapping
 from fairlead.core.oslo_keys import KeyTable
-from fairlead.drivers.amqp import Broker
+from fairlead.drivers.amqp.session import Broker
 from fairlead.engine.node import Node
 from fairlead.engine.sourcing import formats
 from fairlead.engine.sourcing.consumer import Consumer

@@ -15,7 +15,7 @@ import click
 
 from fairlead import Event, Relay
 from fairlead.cli import output
-from fairlead.drivers.http_server import new_event_loop
+from fairlead.drivers.http_server.server import new_event_loop
 
 KEYS = 1000
 PUBLISHERS = 64

@@ -20,9 +20,9 @@ from fairlead.cli.calling import Caller, calls_api
 from fairlead.cli.listening import Listener, Server
 from fairlead.cli.order import Verdict
 from fairlead.cli.status_command import compact
-from fairlead.drivers.amqp_message import Broker, check_queue
+from fairlead.drivers.amqp.message import Broker, check_queue
 from fairlead.errors import PortInUse
-from fairlead.sdk.bus_deliveries import check_answering
+from fairlead.sdk.bus.deliveries import check_answering
 
 DEFAULT_PORT = 3248
 _LOOPBACK = ("http://127.0.0.1:", "http://localhost:", "http://[::1]:")

@@ -20,8 +20,8 @@ from fairlead.cli.order import OrderCheck, Verdict
 from fairlead.core.event import Event
 from fairlead.core.signature import check_verifying, verify
 from fairlead.errors import InboxError, StoreError, Unauthenticated
-from fairlead.sdk.receiver import Receiver
-from fairlead.sdk.sqlite_inbox import SqliteInbox
+from fairlead.sdk.inbox.sqlite_inbox import SqliteInbox
+from fairlead.sdk.receiving.receiver import Receiver
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
 MOST_REASONS = 20

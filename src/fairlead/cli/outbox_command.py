@@ -13,8 +13,8 @@ import click
 from fairlead.cli import output
 from fairlead.core.durations import format_size, format_time
 from fairlead.errors import StoreForeign
-from fairlead.sdk.outbox import Outbox
-from fairlead.sdk.outbox_records import OutboxStatus, RefusedEvent
+from fairlead.sdk.publishing.outbox import Outbox
+from fairlead.sdk.publishing.records import OutboxStatus, RefusedEvent
 
 
 @click.command("outbox")

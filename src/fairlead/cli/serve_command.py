@@ -23,7 +23,7 @@ from fairlead.cli import logs, output
 from fairlead.cli.api import DEFAULT_URL
 from fairlead.cli.configured import reads_config
 from fairlead.config import Loaded
-from fairlead.drivers.http_server import new_event_loop
+from fairlead.drivers.http_server.server import new_event_loop
 
 MOST_FILES = 65_536  # what macOS takes, too
 YOUNG_OBJECTS = 50_000

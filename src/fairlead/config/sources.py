@@ -15,7 +15,7 @@ from fairlead.config.setting import Setting, required, rows_of, setting
 from fairlead.core.address import parse_url
 from fairlead.core.json_mapping import JsonMapping, json_mapping, part
 from fairlead.core.pointer import parse_pointer
-from fairlead.drivers.amqp_message import check_queue
+from fairlead.drivers.amqp.message import check_queue
 from fairlead.errors import ConfigError
 
 FORMATS = ("cloudevents", "json", "oslo")

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""What users put at the two ends: `publishing/`; `receiving/` with `inbox/` and `bus/`; `openstack/`."""

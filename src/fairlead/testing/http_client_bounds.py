@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from fairlead.core.egress import EgressPolicy
-from fairlead.drivers.http_client import HttpClient, HttpLimits
+from fairlead.drivers.http_client.client import HttpClient, HttpLimits
 from fairlead.drivers.resolver import Resolver
 from fairlead.errors import SendFailed
 from fairlead.testing.http_peer import (

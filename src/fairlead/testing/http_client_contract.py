@@ -17,4 +17,4 @@ from fairlead.testing.http_client_wire import WireTests
 
 
 class HttpClientContract(GuardTests, BoundsTests, WireTests, TlsTests):
-    """Every promise of `fairlead.drivers.http_client.HttpClient`."""
+    """Every promise of `fairlead.drivers.http_client.client.HttpClient`."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from fairlead.core.egress import EgressPolicy
-from fairlead.drivers.http_client import HttpClient
+from fairlead.drivers.http_client.client import HttpClient
 from fairlead.drivers.resolver import Resolver
 from fairlead.errors import SendFailed
 from fairlead.testing.http_peer import NO_CONTENT, ClientTests, answering, closing, once, peer

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from typing import Any, Protocol
 
 from fairlead.core.egress import EgressPolicy
-from fairlead.drivers.http_client import HttpAnswer, HttpClient, HttpLimits
+from fairlead.drivers.http_client.client import HttpAnswer, HttpClient, HttpLimits
 from fairlead.drivers.resolver import Resolver
 
 PATIENCE_SECONDS = 60.0
@@ -163,7 +163,7 @@ def silent(running: Peer) -> Script:
 
 
 class Client(Protocol):
-    """What the suite needs of a client; `fairlead.drivers.http_client.HttpClient` is one."""
+    """What the suite needs of a client; `fairlead.drivers.http_client.client.HttpClient` is one."""
 
     async def request(
         self,

@@ -19,7 +19,7 @@ import pytest
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
 from fairlead.errors import InboxBusy, InboxError, LockLost
-from fairlead.sdk.inbox import Inbox, Transaction, memory_of, together
+from fairlead.sdk.inbox.port import Inbox, Transaction, memory_of, together
 
 CHANNEL = ChannelId("console", 5)
 OTHER_CHANNEL = ChannelId("console", 6)

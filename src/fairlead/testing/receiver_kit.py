@@ -31,7 +31,7 @@ from fairlead.core.codec import encode_structured
 from fairlead.core.event import Event
 from fairlead.core.signature import Signer
 from fairlead.core.stamps import Stamps
-from fairlead.sdk.bus_deliveries import BusMessage
+from fairlead.sdk.bus.deliveries import BusMessage
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"

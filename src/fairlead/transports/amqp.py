@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fairlead.core.answer import MOST_ANSWER_BYTES
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.subscription import Subscription, Target
-from fairlead.drivers.amqp_message import Broker
+from fairlead.drivers.amqp.message import Broker
 from fairlead.drivers.resolver import Resolver
 from fairlead.errors import Fault, ForbiddenSink, InvalidSubscription, SendFailed
 from fairlead.ports import Clock, Delivery, Link, LinkHealth, Published

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairlead.core.signature import Signer
 from fairlead.core.subscription import Subscription, Target
-from fairlead.drivers.amqp_message import Result, Topology
+from fairlead.drivers.amqp.message import Result, Topology
 from fairlead.errors import BrokerFailed
 from fairlead.ports import Clock, Delivery, LinkHealth, Published
 from fairlead.transports.amqp_message import message_of

@@ -11,7 +11,7 @@ from fairlead.core.codec import FENCE, STRUCTURED
 from fairlead.core.event import Event
 from fairlead.core.http_binding import encode_binary
 from fairlead.core.signature import Signer
-from fairlead.drivers.amqp_message import Message
+from fairlead.drivers.amqp.message import Message
 from fairlead.ports import Delivery
 from fairlead.transports.content import (
     fence_body,

@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from fairlead.drivers.amqp import (
+from fairlead.drivers.amqp.session import (
     NOT_YET,
     Broker,
     Consumer,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 
-from fairlead.drivers.http_client import HttpAnswer, HttpClient
+from fairlead.drivers.http_client.client import HttpAnswer, HttpClient
 from fairlead.errors import HandshakeRefused
 from fairlead.transports.content import USER_AGENT
 

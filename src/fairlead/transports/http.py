@@ -7,7 +7,7 @@ from fairlead.core.egress import EgressPolicy
 from fairlead.core.outcome import Outcome
 from fairlead.core.outcomes_http import Judged, Reply, judge, outcome_of_failure, retry_after
 from fairlead.core.subscription import Subscription, Target
-from fairlead.drivers.http_client import HttpClient
+from fairlead.drivers.http_client.client import HttpClient
 from fairlead.errors import ForbiddenSink, HandshakeRefused, SendFailed
 from fairlead.ports import Answer, Clock, Delivery
 from fairlead.transports.handshake import ask_consent

@@ -16,7 +16,7 @@ from fairlead.core.event import Event
 from fairlead.core.http_binding import encode_binary
 from fairlead.core.signature import Signer
 from fairlead.core.subscription import Subscription, Target
-from fairlead.drivers.http_message import Route, header_block, route_to
+from fairlead.drivers.http_client.message import Route, header_block, route_to
 from fairlead.ports import Delivery
 from fairlead.transports.content import (
     USER_AGENT,

@@ -14,7 +14,7 @@ import msgspec
 
 from fairlead.core.channel import Attempt, ChannelId
 from fairlead.core.outcome import Outcome, OutcomeKind
-from fairlead.drivers.sqlite_file import Connection
+from fairlead.drivers.sqlite.file import Connection
 from fairlead.stores.sqlite.jobs import Transaction
 from fairlead.stores.sqlite.queries import queries
 from fairlead.stores.sqlite.reader import Reader

@@ -23,7 +23,7 @@ from fairlead.core.channel import (
     SkipRow,
 )
 from fairlead.core.subscription import Subscription
-from fairlead.drivers.sqlite_file import Connection
+from fairlead.drivers.sqlite.file import Connection
 from fairlead.errors import Fenced, LeaseLost
 from fairlead.stores.sqlite import attempts as sqlite_attempts
 from fairlead.stores.sqlite import replay as sqlite_replay

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Condition, Thread
 
-from fairlead.drivers.sqlite_file import Connection, Error, trouble_of
+from fairlead.drivers.sqlite.file import Connection, Error, trouble_of
 
 _CHECKPOINT_BYTES = 4 * 1024 * 1024
 _LONG_PAGES = 16 * 1024  # 64 MiB

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, Literal, TypeVar
 
-from fairlead.drivers.sqlite_file import Connection
+from fairlead.drivers.sqlite.file import Connection
 from fairlead.stores.sqlite.queries import queries
 from fairlead.stores.sqlite.rows import Row
 

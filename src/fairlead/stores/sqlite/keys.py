@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from fairlead.core.policy import Grant
-from fairlead.drivers.sqlite_file import Connection
+from fairlead.drivers.sqlite.file import Connection
 from fairlead.ports import ApiKey
 from fairlead.stores.sqlite.queries import queries
 from fairlead.stores.sqlite.reader import Reader

@@ -12,7 +12,7 @@ from typing import Any
 
 from fairlead.core.event import Event, partition_of
 from fairlead.core.log import PAGE_BYTES, Appended, Entry, EventQuery
-from fairlead.drivers.sqlite_file import Connection
+from fairlead.drivers.sqlite.file import Connection
 from fairlead.errors import EventConflict, Fault
 from fairlead.stores.sqlite.jobs import Transaction
 from fairlead.stores.sqlite.queries import queries

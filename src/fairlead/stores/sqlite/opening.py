@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import os
 
-from fairlead.drivers.sqlite_file import APPLICATION_ID, Connection, Error, SqliteFile
-from fairlead.drivers.sqlite_refusal import refusal
+from fairlead.drivers.sqlite.file import APPLICATION_ID, Connection, Error, SqliteFile
+from fairlead.drivers.sqlite.refusal import refusal
 from fairlead.errors import StoreCorrupt, StoreError, StoreForeign, StoreNewer
 from fairlead.stores.sqlite.queries import migrate, newest_version, queries
 

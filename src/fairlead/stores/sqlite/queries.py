@@ -11,7 +11,7 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from fairlead.drivers.sqlite_file import Connection, Error
+from fairlead.drivers.sqlite.file import Connection, Error
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _COMMENT = re.compile(r"--[^\n]*\n|;\s*\Z")

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from fairlead.drivers.sqlite_file import Connection, Error, trouble_of
+from fairlead.drivers.sqlite.file import Connection, Error, trouble_of
 from fairlead.errors import StoreBusy, StoreCorrupt
 from fairlead.stores.sqlite.writer import Writer
 

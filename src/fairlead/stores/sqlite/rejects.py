@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from fairlead.core.log import PAGE_BYTES
-from fairlead.drivers.sqlite_file import Connection
+from fairlead.drivers.sqlite.file import Connection
 from fairlead.ports import Reject
 from fairlead.stores.sqlite.jobs import Transaction
 from fairlead.stores.sqlite.queries import queries

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile, memory
-from fairlead.drivers.sqlite_room import is_used_up
+from fairlead.drivers.sqlite.file import Connection, Error, SqliteFile, memory
+from fairlead.drivers.sqlite.room import is_used_up
 from fairlead.errors import StoreError, StoreFailed, StoreForeign
 from fairlead.stores.sqlite import rejects as sqlite_rejects
 from fairlead.stores.sqlite import tools as sqlite_tools

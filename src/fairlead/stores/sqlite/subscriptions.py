@@ -11,7 +11,7 @@ from typing import cast
 
 from fairlead.core.subscription import Matching, State, Subscription
 from fairlead.core.subscription_record import from_record, matching_from_json, matching_to_json, to_record
-from fairlead.drivers.sqlite_file import Connection
+from fairlead.drivers.sqlite.file import Connection
 from fairlead.errors import NotFound, RevisionMismatch, SubscriptionExists
 from fairlead.stores.sqlite import log as sqlite_log
 from fairlead.stores.sqlite.jobs import Transaction

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from fairlead.core.event import partition_of
-from fairlead.drivers.sqlite_file import Connection, Error, SqliteFile, trouble_of
+from fairlead.drivers.sqlite.file import Connection, Error, SqliteFile, trouble_of
 from fairlead.errors import StoreCorrupt, StoreError
 from fairlead.stores.sqlite.opening import PARTITIONS, connect, prepare, recognise, unusable
 from fairlead.stores.sqlite.queries import queries

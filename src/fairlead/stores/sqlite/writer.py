@@ -17,7 +17,7 @@ from threading import Thread
 from time import perf_counter
 from typing import Any, TypeVar
 
-from fairlead.drivers.sqlite_file import Connection, trouble_of
+from fairlead.drivers.sqlite.file import Connection, trouble_of
 from fairlead.errors import FairleadError, StoreError, StoreFailed
 from fairlead.stores.sqlite.jobs import Job, Transaction, deliver, refuse
 from fairlead.stores.sqlite.queries import queries

@@ -15,7 +15,7 @@ from random import Random
 
 import msgspec
 
-from fairlead.drivers.amqp_message import Message
+from fairlead.drivers.amqp.message import Message
 from fairlead.testing.simulation.loop import Process, SimulatedLoop
 from fairlead.testing.simulation.outlet import Outlet
 

@@ -13,7 +13,7 @@ from random import Random
 
 from fairlead.core.signature import Signer
 from fairlead.core.subscription import Subscription, Target
-from fairlead.drivers.amqp_message import Message
+from fairlead.drivers.amqp.message import Message
 from fairlead.ports import Delivery, LinkHealth, Published
 from fairlead.ports.bus import TakeAnswer
 from fairlead.testing.simulation.broker import REPLIES, SimulatedBroker

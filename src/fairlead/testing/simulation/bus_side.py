@@ -13,9 +13,9 @@ from fairlead.core.answer import parse_answers
 from fairlead.core.codec import decode_structured
 from fairlead.core.signature import SIGNATURE, TIMESTAMP, sign
 from fairlead.core.stamps import read_stamps
-from fairlead.drivers.amqp_message import Message
+from fairlead.drivers.amqp.message import Message
 from fairlead.errors import FairleadError
-from fairlead.sdk.bus_answer import BusAnswer, signed
+from fairlead.sdk.bus.answer import BusAnswer, signed
 from fairlead.testing.simulation.broker import SimulatedBroker
 from fairlead.testing.simulation.broker_faults import BrokerFaults
 from fairlead.testing.simulation.bus import queue_name

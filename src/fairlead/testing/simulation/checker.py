@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fairlead.core.stamps import Stamps
-from fairlead.drivers.sqlite_file import Connection
+from fairlead.drivers.sqlite.file import Connection
 from fairlead.ports import Delivery
 from fairlead.testing.simulation.durable import (
     Channel,

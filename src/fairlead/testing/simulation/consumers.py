@@ -15,10 +15,10 @@ from random import Random
 from fairlead.core.answer import AnswerDocument, Stale
 from fairlead.core.event import Event
 from fairlead.core.stamps import FenceStamps, Stamps
-from fairlead.drivers.amqp_message import Message
+from fairlead.drivers.amqp.message import Message
 from fairlead.errors import InboxError
-from fairlead.sdk.bus_answer import BusAnswer, body_of, signed, together
-from fairlead.sdk.bus_deliveries import BusDeliveries, BusDelivery, BusMessage
+from fairlead.sdk.bus.answer import BusAnswer, body_of, signed, together
+from fairlead.sdk.bus.deliveries import BusDeliveries, BusDelivery, BusMessage
 from fairlead.testing.simulation.broker import SimulatedBroker
 from fairlead.testing.simulation.clock import BEGIN
 from fairlead.testing.simulation.loop import Process, SimulatedLoop

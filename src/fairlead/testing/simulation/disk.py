@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, Literal
 
-from fairlead.drivers.sqlite_file import Connection, Error, memory
+from fairlead.drivers.sqlite.file import Connection, Error, memory
 
 DiskFault = Literal["busy", "full", "reserve", "lost", "unknown"]
 _CODES = {"busy": 5, "full": 13, "lost": 10, "unknown": 10}

@@ -8,9 +8,9 @@ from itertools import count
 
 from fairlead.core.chain import Memory
 from fairlead.core.channel import ChannelId
-from fairlead.drivers.sqlite_file import Connection
+from fairlead.drivers.sqlite.file import Connection
 from fairlead.errors import InboxBusy, LockLost
-from fairlead.sdk import inbox_file
+from fairlead.sdk.inbox import tables
 from fairlead.testing.simulation.disk import new_database
 
 LEASE_SECONDS = 2.0
@@ -30,7 +30,7 @@ class SimulatedInbox:
 
     def __init__(self, now: Callable[[], float], *, locking: bool = True, snapshots: bool = False) -> None:
         self.connection: Connection = new_database()
-        self.connection.executescript(inbox_file.SCHEMA)
+        self.connection.executescript(tables.SCHEMA)
         self.locking = locking
         self.snapshots = snapshots
         self._now = now
@@ -44,12 +44,12 @@ class SimulatedInbox:
         if (
             key is not None
             and self.locking
-            and not inbox_file.claim(
+            and not tables.claim(
                 self.connection, channel, key, owner, now=self._now(), lease_seconds=LEASE_SECONDS
             )
         ):
             raise InboxBusy(f"{key!r} is being handled")
-        held = inbox_file.read(self.connection, channel, key) if snapshot is None else snapshot
+        held = tables.read(self.connection, channel, key) if snapshot is None else snapshot
         return SimulatedTransaction(self, channel, key, owner, held)
 
     def close(self) -> None:
@@ -106,7 +106,7 @@ class SimulatedTransaction:
                 if inbox.locking:
                     self._check(connection)
                 connection.execute("BEGIN")
-                inbox_file.write(connection, self._channel, self._key, self._record)
+                tables.write(connection, self._channel, self._key, self._record)
                 connection.execute("COMMIT")
             for effect in self._effects:
                 effect()
@@ -116,9 +116,9 @@ class SimulatedTransaction:
             self.rollback()
 
     def _check(self, connection: Connection) -> None:
-        if self._key is not None and not inbox_file.owns(connection, self._channel, self._key, self._owner):
+        if self._key is not None and not tables.owns(connection, self._channel, self._key, self._owner):
             raise LockLost(f"the lock of {self._key!r} ran out while it was handled")
-        generation = inbox_file.read(connection, self._channel, None).generation
+        generation = tables.read(connection, self._channel, None).generation
         if self._record is not None and generation > self._record.generation:
             raise LockLost(f"generation {generation} began while {self._key!r} was handled")
 
@@ -131,4 +131,4 @@ class SimulatedTransaction:
         if not self._ended:
             self._ended = True
             if self._key is not None:
-                inbox_file.release(self._inbox.connection, self._channel, self._key, self._owner)
+                tables.release(self._inbox.connection, self._channel, self._key, self._owner)

@@ -30,7 +30,8 @@ from fairlead.engine.sending.flusher import Flusher
 from fairlead.engine.sending.owner import Owner
 from fairlead.errors import FairleadError
 from fairlead.ports import Answer, Published
-from fairlead.sdk import applying, inbox_file
+from fairlead.sdk.inbox import tables
+from fairlead.sdk.receiving import applying
 from fairlead.stores.sqlite.channels import SqliteChannels
 from fairlead.testing.simulation.bus_side import FOREIGN_SECRET
 from fairlead.testing.simulation.patching import Patch, around, instead
@@ -268,4 +269,4 @@ def noseq() -> Patch:
 
 def floor_back() -> Patch:
     """A commit of the inbox stores what its transaction read, whatever others have stored meanwhile."""
-    return instead(inbox_file, "_risen", lambda held, memory: memory)
+    return instead(tables, "_risen", lambda held, memory: memory)

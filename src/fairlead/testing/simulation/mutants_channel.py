@@ -23,7 +23,7 @@ from fairlead.engine.sending import adoption, dispatcher
 from fairlead.engine.sending.owner import Owner
 from fairlead.engine.sending.subscriber import Subscriber
 from fairlead.errors import Fenced, LeaseLost
-from fairlead.sdk import applying
+from fairlead.sdk.receiving import applying
 from fairlead.stores.sqlite import channels as sqlite_channels
 from fairlead.stores.sqlite import replay as sqlite_replay
 from fairlead.stores.sqlite import subscriptions as sqlite_subscriptions

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network between relays and the receiver: it loses, repeats and delays, in both directions.
 
-`Wire` stands in for `drivers.http_client.HttpClient`, so all above it is the real transport.
+`Wire` stands in for `drivers.http_client.client.HttpClient`, so all above it is the real transport.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 from fairlead.core.address import Endpoint
-from fairlead.drivers.http_message import HttpAnswer, Route
+from fairlead.drivers.http_client.message import HttpAnswer, Route
 from fairlead.errors import SendFailed
 from fairlead.testing.simulation.loop import Process, SimulatedLoop
 

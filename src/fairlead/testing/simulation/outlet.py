@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fairlead.drivers.amqp_message import Message
+    from fairlead.drivers.amqp.message import Message
     from fairlead.testing.simulation.broker import SimulatedBroker
 
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from random import Random
 
-from fairlead.drivers.amqp_message import Message
+from fairlead.drivers.amqp.message import Message
 from fairlead.ports import Published
 from fairlead.testing.simulation.broker import SimulatedBroker
 

@@ -26,14 +26,14 @@ from fairlead.core.channel import ChannelId
 from fairlead.core.codec import BATCH, FENCE, STRUCTURED, decode_batch, decode_structured
 from fairlead.core.event import Event
 from fairlead.core.stamps import FenceStamps, Stamps, read_batch_stamps, read_stamps
-from fairlead.drivers.http_message import HttpAnswer
+from fairlead.drivers.http_client.message import HttpAnswer
 from fairlead.errors import InboxError, LockLost, Overloaded, Reject
-from fairlead.sdk import inbox_file
-from fairlead.sdk.applying import Applier
-from fairlead.sdk.deliveries import deliver
-from fairlead.sdk.handler import Call
-from fairlead.sdk.inbox import memory_of
-from fairlead.sdk.reply import Reply, of_answer, of_problem, of_stale
+from fairlead.sdk.inbox import tables
+from fairlead.sdk.inbox.port import memory_of
+from fairlead.sdk.receiving.applying import Applier
+from fairlead.sdk.receiving.deliveries import deliver
+from fairlead.sdk.receiving.handler import Call
+from fairlead.sdk.receiving.reply import Reply, of_answer, of_problem, of_stale
 from fairlead.testing.simulation.inbox import SimulatedInbox, SimulatedTransaction
 
 Effect = Callable[[Stamps, str], None]
@@ -219,7 +219,7 @@ class OutsideReceiver:
     async def _begin(self, channel: ChannelId, key: str) -> SimulatedTransaction:
         if not self._inbox.snapshots:
             return self._inbox.begin(channel, key)
-        snapshot = inbox_file.read(self._inbox.connection, channel, key)
+        snapshot = tables.read(self._inbox.connection, channel, key)
         await self._breathe()
         return self._inbox.begin(channel, key, snapshot)
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from fairlead.core.egress import EgressPolicy
 from fairlead.core.failover import FailoverRules
-from fairlead.drivers.http_client import HttpClient
+from fairlead.drivers.http_client.client import HttpClient
 from fairlead.engine.node import Node
 from fairlead.engine.settings import BreakerRules, EngineSettings, Limits, RetentionRules
 from fairlead.errors import FairleadError

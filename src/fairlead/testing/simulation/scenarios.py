@@ -9,7 +9,7 @@ from dataclasses import replace
 from fairlead.core.event import Event
 from fairlead.core.policy import ANYONE
 from fairlead.core.subscription import Start
-from fairlead.drivers.http_message import HttpAnswer
+from fairlead.drivers.http_client.message import HttpAnswer
 from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.errors import WrongState
 from fairlead.stores.sqlite.queries import queries

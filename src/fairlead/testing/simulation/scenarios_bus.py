@@ -10,8 +10,8 @@ from functools import partial
 
 from fairlead.core.channel import Fence
 from fairlead.core.subscription import Start
-from fairlead.drivers.amqp_message import Message
-from fairlead.drivers.http_message import HttpAnswer
+from fairlead.drivers.amqp.message import Message
+from fairlead.drivers.http_client.message import HttpAnswer
 from fairlead.engine.sending.channel_route import ChannelRoute
 from fairlead.engine.sending.owner import Owner
 from fairlead.engine.sending.sieve import Sieve

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Receiver` over HTTP: `receiver.py` first, then `applying.py`."""
