@@ -27,7 +27,7 @@ from fairlead.errors import ForbiddenSink, InvalidSubscription
 from fairlead.ports import Delivery, Published
 from fairlead.ports.bus import Link
 from fairlead.testing.deliveries import FENCE, SECRET, SetClock, event, parcel, subscription
-from fairlead.transports import amqp
+from fairlead.transports import amqp, amqp_link
 from fairlead.transports.amqp import AmqpBus
 from fairlead.transports.amqp_session import BrokerSession
 from tests.acceptance.waiting import free_port
@@ -418,7 +418,7 @@ def test_what_is_deleted_is_put_in_place_again(rabbitmq: RabbitNode, vhost: str,
 def test_a_binding_that_is_not_ours_to_make_is_waited_for(
     rabbitmq: RabbitNode, vhost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(amqp, "AGAIN_SECONDS", 0.5)
+    monkeypatch.setattr(amqp_link, "AGAIN_SECONDS", 0.5)
 
     async def main() -> None:
         async with relay() as one, Client(rabbitmq.url(vhost)) as other:
@@ -576,7 +576,7 @@ def test_a_queue_that_is_refused_is_said_once_and_once_when_it_is_in_place(
     rabbitmq: RabbitNode, vhost: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(amqp, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(amqp_link, "AGAIN_SECONDS", 0.01)
     tries = 0
     declare = BrokerSession.declare
 

@@ -319,7 +319,7 @@ def test_a_consumer_that_the_broker_has_forgotten_without_a_word_consumes_anew(
             await asyncio.to_thread(rabbitmq.ctl, "eval", _FORGET.replace("VHOST", vhost))
             assert await one.published(b"a", b"b") == ["confirmed", "confirmed"]
             await until(lambda: len(one.got) == 2)
-            assert [up for up, _ in changes] == [True, False, True]
+            await until(lambda: [up for up, _ in changes] == [True, False, True])
             assert "has forgotten who consumes from the queue 'q'" in changes[1][1]
             for incoming in one.got:
                 consumer.ack(incoming)
