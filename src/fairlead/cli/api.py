@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calling a relay's API from the command line, with nothing but the standard library."""
+"""Calling a relay's API from the command line."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+from fairlead.drivers import http_sync
 
 DEFAULT_URL = "http://127.0.0.1:3247"
 JSON = "application/json"
-_DROPPED = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+TIMEOUT_SECONDS = 60.0
 
 
 class UnreachableError(Exception):
@@ -56,20 +57,20 @@ class Reply:
         return json.loads(self.body) if self.body else None
 
 
-@dataclass
 class Api:
-    """One relay.
+    """One relay, called over a connection that is kept.
 
     Args:
         url: where it is, as `check_url` takes it; a path in it is put before every call's.
         key: an API key, None for no login.
-        timeout_seconds: how long a call may take that does not say so itself.
     """
 
-    url: str = DEFAULT_URL
-    key: str | None = None
-    timeout_seconds: float = 60.0
-    _connection: http.client.HTTPConnection | None = field(default=None, repr=False)
+    def __init__(self, url: str = DEFAULT_URL, key: str | None = None) -> None:
+        self.url = url
+        self.key = key
+        parts = urlsplit(url)
+        place = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        self._origin = http_sync.HttpOrigin(place, timeout_seconds=TIMEOUT_SECONDS, max_answer_bytes=None)
 
     def call(
         self,
@@ -80,7 +81,7 @@ class Api:
         query: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Make one call over a connection that is kept.
+        """Make one call.
 
         Args:
             path: already quoted; see `path_of`.
@@ -96,47 +97,18 @@ class Api:
         if payload is not None:
             sent.setdefault("content-type", JSON)
         asked = {name: str(value) for name, value in (query or {}).items() if value is not None}
-        target = self._base_path() + path + (f"?{urlencode(asked)}" if asked else "")
-        reply = self._exchange(method, target, payload, sent)
+        target = path + (f"?{urlencode(asked)}" if asked else "")
+        try:
+            answer = self._origin.send(method, target, payload, sent)
+        except http_sync.UnreachableError as error:
+            raise UnreachableError(f"no relay answers at {self.url}: {_reason(error.__cause__)}") from None
+        reply = Reply(answer.status, answer.headers, answer.body)
         if reply.status >= 300:
             raise RefusedError(reply.status, _problem(reply), reply.body, reply.headers.get("retry-after"))
         return reply
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _base_path(self) -> str:
-        return urlsplit(self.url).path.rstrip("/")
-
-    def _exchange(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> Reply:
-        kept = self._connection is not None
-        try:
-            return self._try(method, target, body, headers)
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            # A kept connection that the relay closed in the meantime says nothing about the relay; events
-            # and PUTs bear being sent again.
-            if kept and isinstance(error, _DROPPED):
-                return self._exchange(method, target, body, headers)
-            raise UnreachableError(f"no relay answers at {self.url}: {_reason(error)}") from None
-
-    def _try(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> Reply:
-        if self._connection is None:
-            self._connection = self._connect()
-        self._connection.request(method, target, body, headers)
-        answer = self._connection.getresponse()
-        content = answer.read()
-        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)
-
-    def _connect(self) -> http.client.HTTPConnection:
-        parts = urlsplit(self.url)
-        host, port = parts.hostname or "", parts.port
-        if parts.scheme == "https":
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(host, port, timeout=self.timeout_seconds, context=context)
-        return http.client.HTTPConnection(host, port, timeout=self.timeout_seconds)
+        self._origin.close()
 
 
 def check_url(url: str) -> None:
@@ -169,7 +141,7 @@ def _problem(reply: Reply) -> Mapping[str, Any]:
     }
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException | None) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ssl.SSLCertVerificationError):

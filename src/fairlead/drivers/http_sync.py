@@ -40,12 +40,20 @@ class HttpOrigin:
         url: `http://` or `https://`, host, optional port and path; no user information, query or fragment.
         timeout_seconds: for connecting, and for each silence on the connection.
         ca_file: further certificate authorities, PEM.
+        max_answer_bytes: what is read of an answer; None for all of it.
 
     Raises:
         ValueError: the URL is not of that kind.
     """
 
-    def __init__(self, url: str, *, timeout_seconds: float, ca_file: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float,
+        ca_file: str | None = None,
+        max_answer_bytes: int | None = MAX_ANSWER_BYTES,
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is not a URL of a relay; expected http://host:port or https://host")
@@ -55,7 +63,7 @@ class HttpOrigin:
             raise ValueError(f"{url!r} has a query or fragment; expected http://host:port or https://host")
         self._host, self._port = parts.hostname, parts.port
         self._prefix = parts.path.rstrip("/")
-        self._timeout = timeout_seconds
+        self._timeout, self._max_answer_bytes = timeout_seconds, max_answer_bytes
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         if self._tls is not None and ca_file is not None:
             self._tls.load_verify_locations(cafile=ca_file)
@@ -63,7 +71,7 @@ class HttpOrigin:
         self._connection: http.client.HTTPConnection | None = None
         self._aborted = False
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> HttpAnswer:
+    def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> HttpAnswer:
         """Send one request; on a kept connection that turns out to be closed, once more on a new one.
 
         Raises:
@@ -71,22 +79,22 @@ class HttpOrigin:
         """
         reused = self._connection is not None
         try:
-            return self._post(path, body, headers)
+            return self._send(method, path, body, headers)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             if not reused or self._aborted or isinstance(error, TimeoutError):
                 raise UnreachableError(_describe(error)) from error
         try:
-            return self._post(path, body, headers)
+            return self._send(method, path, body, headers)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise UnreachableError(_describe(error)) from error
 
-    def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> HttpAnswer:
+    def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> HttpAnswer:
         connection = self._connected()
-        connection.request("POST", self._prefix + path, body, dict(headers))
+        connection.request(method, self._prefix + path, body, dict(headers))
         response = connection.getresponse()
-        content = response.read(MAX_ANSWER_BYTES)
+        content = response.read(self._max_answer_bytes)
         answer = HttpAnswer(response.status, {k.lower(): v for k, v in response.getheaders()}, content)
         if response.will_close or not response.isclosed():
             self.close()

@@ -51,7 +51,7 @@ class AnswerPost:
         first, body = group[0], body_of(group)
         headers = {"content-type": JSON, **signed(first.secret, first.id, body, self._clock())}
         try:
-            answer = self._origin.post(f"/subscriptions/{first.subscription}/acks", body, headers)
+            answer = self._origin.send("POST", f"/subscriptions/{first.subscription}/acks", body, headers)
         except UnreachableError as error:
             log.warning("The relay does not take answers: %s", error)
             return False

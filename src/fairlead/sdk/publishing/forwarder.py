@@ -141,7 +141,7 @@ class Forwarder:
 
     def _send(self, batch: list[Waiting]) -> Verdict:
         try:
-            answer = self._origin.post("/events", batch_body(batch), self._headers)
+            answer = self._origin.send("POST", "/events", batch_body(batch), self._headers)
         except UnreachableError as error:
             return Later(f"the relay cannot be reached: {error}")
         return judge(answer.status, answer.headers, answer.body, batch)
