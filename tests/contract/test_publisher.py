@@ -20,7 +20,7 @@ from fairlead.core.codec import encode_structured
 from fairlead.errors import InvalidEvent, OutboxClosed, OutboxError, StoreError, StoreNewer
 from fairlead.sdk.publishing.outbox import Outbox
 from fairlead.sdk.publishing.process import Pending
-from fairlead.sdk.publishing.records import Outcome, Receipt, RefusedEvent
+from fairlead.sdk.publishing.records import Decided, Receipt, RefusedEvent
 from tests.contract.publishing import DEADLINE_SECONDS, Answer, StubRelay, problem, relay_at, until
 
 WAIT = DEADLINE_SECONDS
@@ -482,7 +482,7 @@ def test_what_two_processes_set_aside_is_set_aside_once(tmp_path: Path) -> None:
     one, other = (Outbox(tmp_path / "outbox.db", 1024**2) for _ in range(2))
     one.append([(event(n), encode_structured(event(n)), True) for n in (1, 2)])
     refused, accepted = other.head(10, 1024**2)
-    outcomes: list[Outcome] = [(refused, {"title": "no"}), (accepted, Receipt("a-2", 1, 1, False))]
+    outcomes: list[Decided] = [(refused, {"title": "no"}), (accepted, Receipt("a-2", 1, 1, False))]
     assert one.settle(outcomes) == 2
     before = one.status(None)
     assert other.settle(outcomes) == 2, "it was sent by both: one had lost its turn meanwhile"

@@ -41,28 +41,28 @@ deliveries = st.builds(
 
 
 def test_an_older_generation_is_stale_whatever_its_epoch() -> None:
-    assert decide(Memory(2, 1), stamps(generation=1, epoch=9)).verdict == "stale"
+    assert decide(Memory(2, 1), stamps(generation=1, epoch=9)).ruling == "stale"
 
 
 def test_an_older_epoch_of_the_same_generation_is_stale() -> None:
-    assert decide(Memory(2, 5), stamps(generation=2, epoch=4)).verdict == "stale"
+    assert decide(Memory(2, 5), stamps(generation=2, epoch=4)).ruling == "stale"
 
 
 def test_a_newer_generation_with_a_lower_epoch_is_not_stale_and_starts_afresh() -> None:
     decision = decide(Memory(1, 9, seq=7, floor=40, applied=41), stamps(pos=3, generation=2, epoch=1))
-    assert decision.verdict == "apply"
+    assert decision.ruling == "apply"
     assert decision.memory == Memory(2, 1)
 
 
 def test_a_newer_epoch_keeps_what_is_applied_and_starts_seq_afresh() -> None:
     decision = decide(Memory(1, 1, seq=7, floor=4, applied=9), stamps(pos=9, epoch=2, seq=1))
-    assert decision.verdict == "duplicate"
+    assert decision.ruling == "duplicate"
     assert decision.memory == Memory(1, 2, seq=1, floor=4, applied=9)
 
 
 def test_a_jump_of_seq_is_remembered_and_changes_nothing_else() -> None:
     decision = decide(Memory(1, 1, seq=2), stamps(pos=9, seq=6))
-    assert (decision.verdict, decision.memory.seq) == ("apply", 6)
+    assert (decision.ruling, decision.memory.seq) == ("apply", 6)
 
 
 def test_an_older_seq_does_not_lower_the_last_one() -> None:
@@ -70,15 +70,15 @@ def test_an_older_seq_does_not_lower_the_last_one() -> None:
 
 
 def test_what_is_at_or_below_applied_or_floor_is_a_duplicate() -> None:
-    assert decide(Memory(1, 1, applied=5), stamps(pos=5)).verdict == "duplicate"
-    assert decide(Memory(1, 1, floor=5), stamps(pos=5)).verdict == "duplicate"
-    assert decide(Memory(1, 1, floor=5), stamps(pos=6)).verdict == "apply"
+    assert decide(Memory(1, 1, applied=5), stamps(pos=5)).ruling == "duplicate"
+    assert decide(Memory(1, 1, floor=5), stamps(pos=5)).ruling == "duplicate"
+    assert decide(Memory(1, 1, floor=5), stamps(pos=6)).ruling == "apply"
 
 
 def test_an_event_whose_owed_predecessor_is_missing_is_out_of_chain() -> None:
-    assert decide(Memory(1, 1, applied=3), stamps(pos=9, prev=4)).verdict == "chain"
-    assert decide(Memory(1, 1, applied=4), stamps(pos=9, prev=4)).verdict == "apply"
-    assert decide(Memory(1, 1, floor=4), stamps(pos=9, prev=4)).verdict == "apply"
+    assert decide(Memory(1, 1, applied=3), stamps(pos=9, prev=4)).ruling == "chain"
+    assert decide(Memory(1, 1, applied=4), stamps(pos=9, prev=4)).ruling == "apply"
+    assert decide(Memory(1, 1, floor=4), stamps(pos=9, prev=4)).ruling == "apply"
 
 
 def test_a_failed_handler_leaves_applied_alone_but_keeps_the_fence_and_the_floor() -> None:
@@ -96,8 +96,8 @@ def test_a_fence_raises_the_pair_and_the_floor_and_applies_nothing() -> None:
 @given(memories, deliveries)
 def test_no_decision_ever_goes_back(held: Memory, delivery: Stamps) -> None:
     decision = decide(held, delivery)
-    after = conclude(decision.memory, delivery, applied=decision.verdict == "apply")
-    if decision.verdict == "stale":
+    after = conclude(decision.memory, delivery, applied=decision.ruling == "apply")
+    if decision.ruling == "stale":
         assert decision.memory == held
         return
     assert (after.generation, after.epoch) >= (held.generation, held.epoch)
@@ -110,9 +110,9 @@ def test_no_decision_ever_goes_back(held: Memory, delivery: Stamps) -> None:
 @given(memories, deliveries)
 def test_the_same_delivery_again_is_a_duplicate_once_applied(held: Memory, delivery: Stamps) -> None:
     decision = decide(held, delivery)
-    if decision.verdict == "apply":
+    if decision.ruling == "apply":
         again = decide(conclude(decision.memory, delivery, applied=True), delivery)
-        assert again.verdict == "duplicate"
+        assert again.ruling == "duplicate"
 
 
 class ChainAgainstNaiveModel(RuleBasedStateMachine):
@@ -175,11 +175,11 @@ class ChainAgainstNaiveModel(RuleBasedStateMachine):
             self.channel.generation, self.channel.epoch, 0, self.channel.floor, self.rows.get(key, 0)
         )
         decision = decide(held, delivery)
-        if decision.verdict == "stale":
+        if decision.ruling == "stale":
             return
         if decision.memory.generation > held.generation:
             self.rows.clear()
-        applied = decision.verdict == "apply" and not fails
+        applied = decision.ruling == "apply" and not fails
         if applied:
             self.apply(key, delivery)
         after = conclude(decision.memory, delivery, applied=applied)

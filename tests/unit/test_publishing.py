@@ -46,10 +46,10 @@ class Receiver:
             mine[-1] if mine else 0,
         )
         decision = decide(held, stamps)
-        if decision.verdict == "stale":
+        if decision.ruling == "stale":
             return None
-        result: AnswerResult = "duplicate" if decision.verdict == "duplicate" else "chain"
-        if decision.verdict == "apply":
+        result: AnswerResult = "duplicate" if decision.ruling == "duplicate" else "chain"
+        if decision.ruling == "apply":
             result = "applied" if fault == "none" else fault
             if result == "applied":
                 mine.append(stamps.pos)

@@ -18,7 +18,7 @@ from fairlead.cli import output
 from fairlead.cli.api import Api, RefusedError, path_of
 from fairlead.cli.calling import Caller, calls_api
 from fairlead.cli.listening import Listener, Server
-from fairlead.cli.order import Verdict
+from fairlead.cli.order import Standing
 from fairlead.cli.status_command import compact
 from fairlead.drivers.amqp.message import Broker, check_queue
 from fairlead.errors import PortInUse
@@ -181,12 +181,12 @@ def _subscribe(api: Api, name: str, url: str, secret: str, wanted: dict[str, Any
 
 def _shown(
     as_json: bool, count: int | None, stop: threading.Event
-) -> Callable[[dict[str, Any], Verdict], None]:
+) -> Callable[[dict[str, Any], Standing], None]:
     console = output.out()
     marks = {"new": "", "again": "[dim] (again)[/]", "broken": "[bold red] OUT OF ORDER[/]"}
     left = [count]
 
-    def show(event: dict[str, Any], verdict: Verdict) -> None:
+    def show(event: dict[str, Any], standing: Standing) -> None:
         if left[0] is not None and left[0] <= 0:
             return
         if as_json:
@@ -196,7 +196,7 @@ def _shown(
             place = _text(f"{event.get('flpartition', '?')}:{event.get('flpos', '?')}")
             type_, about = _text(str(event.get("type"))), _text(f"{event.get('source')}{subject}")
             data = _text(compact(event["data"])) if "data" in event else ""
-            console.print(f"[dim]{place:>8}[/]  [bold]{type_}[/]  {about}  {data}{marks[verdict]}")
+            console.print(f"[dim]{place:>8}[/]  [bold]{type_}[/]  {about}  {data}{marks[standing]}")
         if left[0] is not None:
             left[0] -= 1
             if left[0] <= 0:

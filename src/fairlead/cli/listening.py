@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from fairlead.cli.order import OrderCheck, Verdict
+from fairlead.cli.order import OrderCheck, Standing
 from fairlead.core.event import Event
 from fairlead.core.signature import check_verifying, verify
 from fairlead.errors import InboxError, StoreError, Unauthenticated
@@ -31,7 +31,7 @@ _REFUSALS = (400, 401, 413, 415)
 _PLACE = ("flgeneration", "flpos", "flprev")
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
-Show = Callable[[dict[str, Any], Verdict], None]
+Show = Callable[[dict[str, Any], Standing], None]
 
 
 @dataclass
@@ -166,9 +166,9 @@ class Listener:
 
     def _take(self, event: dict[str, Any]) -> None:
         with self._lock:
-            verdict: Verdict = "new"
+            standing: Standing = "new"
             if "flpos" in event:
-                verdict = self.order.take(
+                standing = self.order.take(
                     subscription=str(event.get("flsubscription")),
                     generation=int(event.get("flgeneration", 0)),
                     key=key_of(event),
@@ -176,7 +176,7 @@ class Listener:
                     previous=int(event.get("flprev", 0)),
                 )
             try:
-                self.show(event, verdict)
+                self.show(event, standing)
             except OSError as error:
                 self.failure = error
                 self.stop.set()

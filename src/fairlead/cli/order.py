@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Verdict = Literal["new", "again", "broken"]
+Standing = Literal["new", "again", "broken"]
 
 
 @dataclass
@@ -20,7 +20,7 @@ class OrderCheck:
     faults: list[str] = field(default_factory=list)
     _seen: dict[tuple[str, int, str], set[int]] = field(default_factory=dict)
 
-    def take(self, *, subscription: str, generation: int, key: str, position: int, previous: int) -> Verdict:
+    def take(self, *, subscription: str, generation: int, key: str, position: int, previous: int) -> Standing:
         """Note one event; `faults` grows by a line where it is out of order."""
         seen = self._seen.setdefault((subscription, generation, key), set())
         if position in seen:

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from fairlead.core.stamps import FenceStamps, Stamps
 
-Verdict = Literal["stale", "duplicate", "chain", "apply"]
+Ruling = Literal["stale", "duplicate", "chain", "apply"]
 
 
 # gc=False, as of whatever a delivery brings along: it is in no cycle, and thousands are held at once
@@ -52,11 +52,11 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """What to do with a delivery.
 
     Attributes:
-        verdict: see the module.
+        ruling: see the module.
         memory: what the inbox holds after rules 1 and 2; unchanged when stale.
     """
 
-    verdict: Verdict
+    ruling: Ruling
     memory: Memory
 
 

@@ -154,7 +154,7 @@ class Bundle:
             return [Over(job, None) for job, _ in done]
 
     def _stored(self, done: Sequence[tuple[Job, Application]]) -> list[Result]:
-        taken = [(job, one) for job, one in done if one.outcome is not None]
+        taken = [(job, one) for job, one in done if one.answer is not None]
         results: list[Result] = []
         errors = self._applier.commit([one for _, one in taken])
         failed = {id(one): error for (_, one), error in zip(taken, errors, strict=True)}
@@ -163,7 +163,7 @@ class Bundle:
             try:
                 if error is not None:
                     raise error
-                answer = self._deliveries.answer(job.delivery, self._applier.outcome(one))
+                answer = self._deliveries.answer(job.delivery, self._applier.answer(one))
                 results.append(Over(job, answer))
             except InboxError as reason:
                 results.append(Again(job, reason))

@@ -28,7 +28,7 @@ from fairlead.core.signature import ID, check_secret, verify
 from fairlead.core.stamps import FenceStamps, Stamps, read_fence
 from fairlead.errors import Problem, TooLarge, UnsupportedMediaType
 from fairlead.sdk.bus.answer import BusAnswer
-from fairlead.sdk.receiving.applying import Applier, Outcome
+from fairlead.sdk.receiving.applying import Answered, Applier
 from fairlead.sdk.receiving.deliveries import media_type_of, read_structured
 
 log = logging.getLogger("fairlead.receiver")
@@ -152,16 +152,16 @@ class BusDeliveries:
             return self.answer(delivery, self.applier.apply(event, stamps))
         return self.answer(delivery, self.applier.fence(stamps))
 
-    def answer(self, delivery: BusDelivery, outcome: Outcome) -> BusAnswer | None:
+    def answer(self, delivery: BusDelivery, answered: Answered) -> BusAnswer | None:
         """The answer that says what came of a delivery, or None if it is stale."""
         channel = delivery.stamps.channel
-        if isinstance(outcome, Stale):
+        if isinstance(answered, Stale):
             extra = {"subscription": channel.subscription, "partition": channel.partition, "id": delivery.id}
             log.info("A delivery of an epoch that is over was left out", extra=extra)
             return None
         if delivery.secret is None:
             return None
-        id, body = ANSWER_PREFIX + delivery.id, outcome.encode()
+        id, body = ANSWER_PREFIX + delivery.id, answered.encode()
         return BusAnswer(id, channel.subscription, body, delivery.secret, delivery.reply_to, delivery.joins)
 
     def reconnected(self) -> None:

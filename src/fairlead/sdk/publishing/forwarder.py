@@ -20,9 +20,9 @@ from collections.abc import Callable
 from fairlead.drivers.green import outside_greenlets
 from fairlead.drivers.http_sync import HttpOrigin, UnreachableError
 from fairlead.errors import OutboxError
-from fairlead.sdk.publishing.forwarding import Accepted, Later, Refused, Smaller, Verdict, batch_body, judge
+from fairlead.sdk.publishing.forwarding import Accepted, Later, Meaning, Refused, Smaller, batch_body, judge
 from fairlead.sdk.publishing.outbox import Outbox
-from fairlead.sdk.publishing.records import Outcome, Receipt, Waiting
+from fairlead.sdk.publishing.records import Decided, Receipt, Waiting
 
 log = logging.getLogger("fairlead.publisher")
 
@@ -62,7 +62,7 @@ class Forwarder:
         self._wake = threading.Event()
         self._closing = False
         self._limit = MAX_EVENTS
-        self._decided: list[Outcome] = []  # what the outbox has yet to let go of
+        self._decided: list[Decided] = []  # what the outbox has yet to let go of
         self._failures = 0
         self._not_before = 0.0
         self.last_error: str | None = None
@@ -139,15 +139,15 @@ class Forwarder:
         batch = self._outbox.head(self._limit, MAX_BYTES)
         return self._act(self._send(batch), batch) if batch else POLL_SECONDS
 
-    def _send(self, batch: list[Waiting]) -> Verdict:
+    def _send(self, batch: list[Waiting]) -> Meaning:
         try:
             answer = self._origin.send("POST", "/events", batch_body(batch), self._headers)
         except UnreachableError as error:
             return Later(f"the relay cannot be reached: {error}")
         return judge(answer.status, answer.headers, answer.body, batch)
 
-    def _act(self, verdict: Verdict, batch: list[Waiting]) -> float:
-        match verdict:
+    def _act(self, meaning: Meaning, batch: list[Waiting]) -> float:
+        match meaning:
             case Accepted(receipts):
                 self._decided = list(zip(batch, receipts, strict=True))
                 self._limit = min(MAX_EVENTS, self._limit * 2)
@@ -169,7 +169,7 @@ class Forwarder:
         self._failures, self.last_error = 0, None
         return 0.0
 
-    def _tell_refused(self, settled: list[Outcome]) -> None:
+    def _tell_refused(self, settled: list[Decided]) -> None:
         seqs = []
         for row, problem in settled:
             if not isinstance(problem, Receipt):

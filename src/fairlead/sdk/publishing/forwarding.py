@@ -48,7 +48,7 @@ class Later:
     retry_after_seconds: float | None = None
 
 
-Verdict = Accepted | Refused | Smaller | Later
+Meaning = Accepted | Refused | Smaller | Later
 
 
 class _Accepted(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class _Answer(msgspec.Struct, frozen=True):
 _answer = msgspec.json.Decoder(_Answer)
 
 
-def judge(status: int, headers: Mapping[str, str], body: bytes, batch: Sequence[Waiting]) -> Verdict:
+def judge(status: int, headers: Mapping[str, str], body: bytes, batch: Sequence[Waiting]) -> Meaning:
     """Read the relay's answer to `batch`; header names in lower case."""
     if status == 202:
         return _accepted(body, batch)
@@ -81,7 +81,7 @@ def batch_body(batch: Sequence[Waiting]) -> bytes:
     return b"[" + b",".join(row.body for row in batch) + b"]"
 
 
-def _accepted(body: bytes, batch: Sequence[Waiting]) -> Verdict:
+def _accepted(body: bytes, batch: Sequence[Waiting]) -> Meaning:
     try:
         answers = _answer.decode(body).accepted
     except msgspec.MsgspecError as error:
@@ -91,7 +91,7 @@ def _accepted(body: bytes, batch: Sequence[Waiting]) -> Verdict:
     return Accepted(tuple(Receipt(a.id, a.partition, a.position, a.duplicate) for a in answers))
 
 
-def _refused(status: int, body: bytes, size: int) -> Verdict:
+def _refused(status: int, body: bytes, size: int) -> Meaning:
     problem = _problem(body) or {
         "type": "about:blank",
         "title": "The relay refused the event",

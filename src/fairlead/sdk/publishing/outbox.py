@@ -23,9 +23,9 @@ from fairlead.drivers.sqlite.local import Connection, SqliteError, is_full, open
 from fairlead.drivers.sqlite.room import Room
 from fairlead.errors import OutboxError, OutboxFull, StoreError
 from fairlead.sdk.publishing.records import (
+    Decided,
     Decision,
     OutboxStatus,
-    Outcome,
     Receipt,
     RefusedEvent,
     Waiting,
@@ -170,7 +170,7 @@ class Outbox:
         return rows
 
     @off_hub
-    def settle(self, outcomes: Sequence[Outcome]) -> int:
+    def settle(self, decided: Sequence[Decided]) -> int:
         """Let go of what the relay accepted, and set aside what it refused, in one commit.
 
         On a disk without room for all of them only the first ones, as many as it has room for.
@@ -182,21 +182,21 @@ class Outbox:
         Raises:
             OutboxFull: there is no room for even one.
         """
-        count = len(outcomes)
+        count = len(decided)
         while True:
             try:
-                self._settle(outcomes[:count])
+                self._settle(decided[:count])
                 return count
             except OutboxFull:
                 if count == 1:
                     raise
             count //= 2
 
-    def _settle(self, outcomes: Sequence[Outcome]) -> None:
+    def _settle(self, decided: Sequence[Decided]) -> None:
         now = time.time()
-        gone = [(row.seq,) for row, decision in outcomes if isinstance(decision, Receipt)]
-        refused = [(row, problem) for row, problem in outcomes if not isinstance(problem, Receipt)]
-        receipts = [(row.seq, *decision_row(decision), now) for row, decision in outcomes if row.awaited]
+        gone = [(row.seq,) for row, decision in decided if isinstance(decision, Receipt)]
+        refused = [(row, problem) for row, problem in decided if not isinstance(problem, Receipt)]
+        receipts = [(row.seq, *decision_row(decision), now) for row, decision in decided if row.awaited]
         with self._writing() as connection:
             connection.executemany("DELETE FROM event WHERE seq = ?", gone)
             for row, problem in refused:

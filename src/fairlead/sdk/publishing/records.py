@@ -96,7 +96,7 @@ class Waiting:
 Decision = Receipt | dict[str, Any]
 """What the relay decided on an event: a receipt, or the problem with which it refused it."""
 
-Outcome = tuple[Waiting, Decision]
+Decided = tuple[Waiting, Decision]
 """An event that was sent, and what came of it."""
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from fairlead.core.answer import CHAIN_URN, MOST_DETAIL_LETTERS, AnswerDocument, AnswerResult, Stale
-from fairlead.core.chain import Memory, Verdict, conclude, decide, entered, is_stale
+from fairlead.core.chain import Memory, Ruling, conclude, decide, entered, is_stale
 from fairlead.core.event import Event
 from fairlead.core.stamps import FenceStamps, Stamps
 from fairlead.errors import InboxError, LockLost, Reject
@@ -17,8 +17,8 @@ from fairlead.sdk.receiving.handler import Call
 log = logging.getLogger("fairlead.receiver")
 
 MOST_AT_ONCE = 64
-Outcome = AnswerDocument | Stale
-_RESULTS: dict[Verdict, AnswerResult] = {"apply": "applied", "duplicate": "duplicate", "chain": "chain"}
+Answered = AnswerDocument | Stale
+_RESULTS: dict[Ruling, AnswerResult] = {"apply": "applied", "duplicate": "duplicate", "chain": "chain"}
 
 
 class Application:
@@ -26,32 +26,32 @@ class Application:
 
     Attributes:
         due: the handler is to run.
-        outcome: what is answered once the transaction is committed; None for what the handler did not take.
+        answer: what is answered once the transaction is committed; None for what the handler did not take.
     """
 
-    __slots__ = ("due", "event", "outcome", "refusal", "stamps", "transaction")
+    __slots__ = ("answer", "due", "event", "refusal", "stamps", "transaction")
 
     def __init__(self, event: Event | None, stamps: FenceStamps, transaction: Transaction) -> None:
         self.event, self.stamps, self.transaction = event, stamps, transaction
         self.due = False
-        self.outcome: Outcome | None = None
+        self.answer: Answered | None = None
         self.refusal: tuple[AnswerResult, str] = ("failed", "")
 
     def decide(self) -> None:
         """Rules 1 to 4, and what is recorded by rule 6."""
         held = memory_of(self.transaction)
         if is_stale(held, self.stamps):
-            self.outcome = Stale.of(held.generation, held.epoch)
+            self.answer = Stale.of(held.generation, held.epoch)
             return
         if self.event is None or not isinstance(self.stamps, Stamps):
             self.transaction.record(conclude(entered(held, self.stamps), self.stamps))
-            self.outcome = _answer("fence", self.stamps, None, None)
+            self.answer = _answer("fence", self.stamps, None, None)
             return
         decision = decide(held, self.stamps)
-        self.due = decision.verdict == "apply"
+        self.due = decision.ruling == "apply"
         memory = conclude(decision.memory, self.stamps, applied=self.due)
         self.transaction.record(memory)
-        self.outcome = _answer(_RESULTS[decision.verdict], self.stamps, self.event.key, memory)
+        self.answer = _answer(_RESULTS[decision.ruling], self.stamps, self.event.key, memory)
 
     def handle(self, inbox: Together, call: Call) -> bool:
         """Rule 5: run the handler while the key's lock is held; whether it took the event.
@@ -74,7 +74,7 @@ class Application:
         except Exception as error:  # whatever a handler raises means "again, later"
             log.exception("A handler failed; the event will come again", extra=self._extra)
             self.refuse("failed", f"the handler raised {type(error).__name__}")
-        return self.outcome is not None
+        return self.answer is not None
 
     @property
     def _extra(self) -> dict[str, object]:
@@ -85,7 +85,7 @@ class Application:
     def refuse(self, result: AnswerResult, detail: str) -> None:
         """Nothing of the handler is stored; of what it said goes into the answer what JSON can hold."""
         said = detail.encode(errors="replace").decode()[:MOST_DETAIL_LETTERS]
-        self.outcome, self.refusal = None, (result, said)
+        self.answer, self.refusal = None, (result, said)
         self.transaction.rollback()
 
 
@@ -104,7 +104,7 @@ class Applier:
         self.most_at_once = MOST_AT_ONCE if isinstance(inbox, Together) else 1
         self._call = call
 
-    def apply(self, event: Event, stamps: Stamps) -> Outcome:
+    def apply(self, event: Event, stamps: Stamps) -> Answered:
         """Take one event: at most one handler call, in one inbox transaction.
 
         Raises:
@@ -112,11 +112,11 @@ class Applier:
         """
         return self._alone(event, stamps)
 
-    def fence(self, stamps: FenceStamps) -> Outcome:
+    def fence(self, stamps: FenceStamps) -> Answered:
         """Take a fence delivery: rules 1 and 6 only. Raises as `apply`."""
         return self._alone(None, stamps)
 
-    def _alone(self, event: Event | None, stamps: FenceStamps) -> Outcome:
+    def _alone(self, event: Event | None, stamps: FenceStamps) -> Answered:
         key = None if event is None else event.key
         one = Application(event, stamps, self._inbox.begin(stamps.channel, key))
         try:
@@ -127,7 +127,7 @@ class Applier:
                     raise error
         finally:
             one.transaction.rollback()
-        return self.outcome(one)
+        return self.answer(one)
 
     # -- several at once, of keys that differ --------------------------------------------------------------
 
@@ -155,13 +155,13 @@ class Applier:
     def commit(self, applications: Sequence[Application]) -> list[InboxError | None]:
         """Store what was decided and handled, in one go; an error in the place of what was not stored.
 
-        One that has lost its lock is refused; its `outcome` says so.
+        One that has lost its lock is refused; its `answer` says so.
         """
         errors: list[InboxError | None] = []
-        transactions = [one.transaction for one in applications if not isinstance(one.outcome, Stale)]
+        transactions = [one.transaction for one in applications if not isinstance(one.answer, Stale)]
         stored = iter(self._together.commit_all(transactions))
         for one in applications:
-            if isinstance(one.outcome, Stale):
+            if isinstance(one.answer, Stale):
                 one.transaction.rollback()
                 errors.append(None)
                 continue
@@ -172,20 +172,20 @@ class Applier:
             errors.append(error)
         return errors
 
-    def outcome(self, one: Application) -> Outcome:
+    def answer(self, one: Application) -> Answered:
         """What to answer, once it was handled and, if it was taken, committed. Raises as `apply`.
 
         Of what was refused nothing is stored, but the fence and the floor are: a zombie stays locked out.
         Read again, for another delivery may have applied the event or begun a generation meanwhile.
         """
-        if one.outcome is not None:
-            return one.outcome
+        if one.answer is not None:
+            return one.answer
         if one.event is None or not isinstance(one.stamps, Stamps):
             return self.fence(one.stamps)  # a newer generation came in between: it decides, and that is stale
         transaction = self._inbox.begin(one.stamps.channel, one.event.key)
         try:
             decision = decide(memory_of(transaction), one.stamps)
-            if decision.verdict == "stale":
+            if decision.ruling == "stale":
                 return Stale.of(*transaction.fence)
             memory = conclude(decision.memory, one.stamps)
             transaction.record(memory)
@@ -193,7 +193,7 @@ class Applier:
         finally:
             transaction.rollback()
         result, detail = one.refusal
-        if decision.verdict == "duplicate":
+        if decision.ruling == "duplicate":
             result, detail = "duplicate", ""
         return _answer(result, one.stamps, one.event.key, memory, detail)
 

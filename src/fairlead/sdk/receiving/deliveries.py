@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import msgspec
 
-from fairlead.core.answer import AnswerDocument, Result, Stale, encode_results
+from fairlead.core.answer import Result, Stale, encode_results
 from fairlead.core.codec import BATCH, FENCE, STRUCTURED, decode_batch, decode_delivery
 from fairlead.core.event import Event
 from fairlead.core.stamps import Stamps, read_batch_stamps, read_fence, read_stamps, stamps_among
 from fairlead.errors import InboxError, InvalidEvent, Overloaded, UnsupportedMediaType
-from fairlead.sdk.receiving.applying import Applier
+from fairlead.sdk.receiving.applying import Answered, Applier
 from fairlead.sdk.receiving.reply import JSON, Reply, of_answer, of_problem, of_stale
 
 MAX_BATCH_EVENTS = 1000
@@ -84,7 +84,7 @@ def _result(stamps: Stamps, reply: Reply) -> Result:
     )
 
 
-def _reply(outcome: AnswerDocument | Stale) -> Reply:
-    if isinstance(outcome, Stale):
-        return of_stale(outcome)
-    return of_answer(outcome, 1 if outcome.result == "failed" else None)
+def _reply(answered: Answered) -> Reply:
+    if isinstance(answered, Stale):
+        return of_stale(answered)
+    return of_answer(answered, 1 if answered.result == "failed" else None)

@@ -158,8 +158,8 @@ def dup_floor() -> Patch:
 
     def decide(original: Callable[..., Decision], memory: Memory, stamps: Stamps) -> Decision:
         decision = original(memory, stamps)
-        if decision.verdict == "duplicate" and stamps.pos > decision.memory.applied:
-            return replace(decision, verdict="apply")
+        if decision.ruling == "duplicate" and stamps.pos > decision.memory.applied:
+            return replace(decision, ruling="apply")
         return decision
 
     return _deciding(decide) + instead(Memory, "settled", property(lambda memory: memory.applied))
@@ -187,7 +187,7 @@ def noprev() -> Patch:
 
     def decide(original: Callable[..., Decision], memory: Memory, stamps: Stamps) -> Decision:
         decision = original(memory, stamps)
-        return replace(decision, verdict="apply") if decision.verdict == "chain" else decision
+        return replace(decision, ruling="apply") if decision.ruling == "chain" else decision
 
     return _deciding(decide)
 
@@ -199,8 +199,8 @@ def noapplied() -> Patch:
         decision = original(memory, stamps)
         floor = decision.memory.floor
         return (
-            replace(decision, verdict="apply")
-            if decision.verdict == "duplicate" and stamps.pos > floor
+            replace(decision, ruling="apply")
+            if decision.ruling == "duplicate" and stamps.pos > floor
             else decision
         )
 

@@ -189,7 +189,7 @@ class OutsideReceiver:
         transaction = await self._begin(stamps.channel, event.key)
         try:
             decision = decide(memory_of(transaction), stamps)
-            if decision.verdict != "apply":
+            if decision.ruling != "apply":
                 transaction.rollback()
                 return self._settle(event, stamps)
             await self._breathe()
