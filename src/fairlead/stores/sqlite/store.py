@@ -28,7 +28,7 @@ from fairlead.stores.sqlite.opening import PARTITIONS, connect, prepare, unusabl
 from fairlead.stores.sqlite.queries import queries
 from fairlead.stores.sqlite.reader import Reader, ThreadReader, WriterReader
 from fairlead.stores.sqlite.rejects import SqliteRejects
-from fairlead.stores.sqlite.room import Room
+from fairlead.stores.sqlite.reserve import Reserve
 from fairlead.stores.sqlite.subscriptions import SqliteSubscriptions
 from fairlead.stores.sqlite.writer import Executor, Writer, WriterThread
 
@@ -71,7 +71,9 @@ class SqliteStore:
         self._writer = Writer(
             connection,
             executor or self._thread or _at_once,
-            room=Room(free_bytes, disk_reserve_bytes, lambda: file is not None and is_used_up(file.path)),
+            reserve=Reserve(
+                free_bytes, disk_reserve_bytes, lambda: file is not None and is_used_up(file.path)
+            ),
             committed=self._committed,
             failed=self._failed,
         )

@@ -22,7 +22,7 @@ from fairlead.errors import FairleadError, StoreError, StoreFailed
 from fairlead.stores.sqlite.jobs import Job, Transaction, deliver, refuse
 from fairlead.stores.sqlite.queries import queries
 from fairlead.stores.sqlite.refusals import again, busy, failed, full
-from fairlead.stores.sqlite.room import Room
+from fairlead.stores.sqlite.reserve import Reserve
 from fairlead.stores.sqlite.rows import Row
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Writer:
     Args:
         connection: in autocommit mode; nobody else writes with it.
         executor: runs a callable some time, in order, not inside the call.
-        room: what the disk has.
+        reserve: what appends leave of the disk.
         committed: called after each commit with about how many bytes it wrote.
         failed: called once, on the executor's thread, when serving ends.
 
@@ -73,13 +73,13 @@ class Writer:
         connection: Connection,
         executor: Executor,
         *,
-        room: Room,
+        reserve: Reserve,
         committed: Callable[[int], None],
         failed: Callable[[StoreFailed], None],
     ) -> None:
         self._connection = connection
         self._executor = executor
-        self._room = room
+        self._reserve = reserve
         self.on_commit: Callable[[float], None] = _unheard
         self._committed = committed
         self._on_failed = failed
@@ -124,7 +124,7 @@ class Writer:
 
     async def has_room(self) -> bool:
         """Whether events may be appended, and nothing else was without room. Raises as `write`."""
-        return not self._room.refused or await self.read(lambda _: self._room.left())
+        return not self._reserve.refused or await self.read(lambda _: self._reserve.left())
 
     def check_open(self) -> None:
         """Raise what has ended serving, if anything has."""
@@ -189,7 +189,7 @@ class Writer:
         return jobs
 
     def _carry_out(self, jobs: list[Job[Any]]) -> None:
-        if any(job.kind == "bulk" for job in jobs) and not self._room.for_events():
+        if any(job.kind == "bulk" for job in jobs) and not self._reserve.for_events():
             jobs = refuse(jobs, "bulk", full)
             # Empty the WAL, so that what goes on needs no more room than it has.
             self._committed(_BATCH_BYTES)
@@ -232,7 +232,7 @@ class Writer:
         self._heads = transaction.heads
         if writes:
             self._committed(sum(job.size_bytes for job in jobs))
-            self._room.stored(any(job.kind == "bulk" for job in jobs))
+            self._reserve.stored(any(job.kind == "bulk" for job in jobs))
             self.on_commit(perf_counter() - began)
         return []
 
@@ -250,7 +250,7 @@ class Writer:
             return refuse(jobs, None, busy)
         if trouble == "full":
             appending = any(job.kind == "bulk" for job in jobs)
-            self._room.none_for(appending)
+            self._reserve.none_for(appending)
             return refuse(jobs, "bulk" if appending else None, full)
         if trouble == "statement" and not careful:
             return jobs

@@ -12,8 +12,8 @@ from collections.abc import Callable
 _log = logging.getLogger("fairlead.store")
 
 
-class Room:
-    """The disk's room, as the writer meets it; its calls are for the writer's thread.
+class Reserve:
+    """The reserve of disk that appends leave, as the writer meets it; its calls are for the writer's thread.
 
     Args:
         free_bytes: what the disk has left.
