@@ -20,7 +20,7 @@ from fairlead.core.answer import AnswerDocument, parse_answers
 from fairlead.core.signature import verify
 from fairlead.drivers.amqp.message import Message, Result
 from fairlead.sdk.bus.answer import BusAnswer
-from fairlead.sdk.bus.answers import BusAnswers
+from fairlead.sdk.bus.answering import BusAnswers
 from fairlead.sdk.bus.posting import AnswerPost
 from fairlead.testing.receiver_kit import ReceiverKit
 from tests.acceptance.processes import RelayProcess

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fairlead.config.declaring import setting
 from fairlead.config.kinds import (
     as_written,
     at_least,
@@ -17,7 +18,6 @@ from fairlead.config.kinds import (
     size,
     table,
 )
-from fairlead.config.setting import setting
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fairlead.config.declaring import Setting
 from fairlead.config.kinds import written
 from fairlead.config.lines import Place, line_of
-from fairlead.config.setting import Setting
 from fairlead.config.settings import SETTINGS, Config, delivery_defaults
 from fairlead.config.source_reading import ARRAY, doubts, read_sources
 from fairlead.config.sources import SourceConfig

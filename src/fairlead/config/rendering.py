@@ -6,9 +6,9 @@ from __future__ import annotations
 import textwrap
 from itertools import groupby
 
+from fairlead.config.declaring import REQUIRED, Setting
 from fairlead.config.kinds import written
 from fairlead.config.reading import Loaded
-from fairlead.config.setting import REQUIRED, Setting
 from fairlead.config.settings import SETTINGS, Config
 from fairlead.config.sources import SOURCE_SETTINGS, SourceConfig
 

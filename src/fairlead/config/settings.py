@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fairlead.config.declaring import Setting, rows_of, setting
 from fairlead.config.delivery import Delivery
 from fairlead.config.kinds import at_least, choice, duration, integer, matching, optional, size, text
 from fairlead.config.places import Listen, allowed_places, host_name, listen_address, store_url
-from fairlead.config.setting import Setting, rows_of, setting
 from fairlead.config.sources import SourceConfig
 
 API_KEY = matching("API key", "flk_[A-Za-z0-9]{32}", "flk_ and 32 letters or digits")

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fairlead.config.declaring import REQUIRED
 from fairlead.config.kinds import written
 from fairlead.config.lines import line_in_array
-from fairlead.config.setting import REQUIRED
 from fairlead.config.sources import (
     MAPPED,
     SOURCE_SETTINGS,

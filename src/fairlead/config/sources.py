@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from fairlead.config.declaring import Setting, required, rows_of, setting
 from fairlead.config.kinds import Kind, boolean, choice, integer, matching, optional, text
-from fairlead.config.setting import Setting, required, rows_of, setting
 from fairlead.core.address import parse_url
 from fairlead.core.json_mapping import JsonMapping, json_mapping, part
 from fairlead.core.pointer import parse_pointer

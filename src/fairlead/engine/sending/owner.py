@@ -17,12 +17,12 @@ from fairlead.core.queues import Run
 from fairlead.core.settling import Verdict
 from fairlead.core.subscription import Subscription
 from fairlead.core.window import Window
-from fairlead.engine.sending.answers import count, shares
 from fairlead.engine.sending.channel_route import ChannelRoute
 from fairlead.engine.sending.feed import Feed
 from fairlead.engine.sending.ledger import Ledger
 from fairlead.engine.sending.reloading import Reloading
 from fairlead.engine.sending.scanner import Scanner
+from fairlead.engine.sending.shares import count, shares
 from fairlead.engine.sending.sieve import Sieve
 from fairlead.engine.sending.views import ChannelView
 from fairlead.engine.sending.works import Works

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from fairlead.drivers.amqp.message import check_queue
 from fairlead.drivers.amqp.session import Broker, Consumer, Incoming, Session
 from fairlead.sdk.bus.answer import BusAnswer
-from fairlead.sdk.bus.answers import BusAnswers
+from fairlead.sdk.bus.answering import BusAnswers
 from fairlead.sdk.bus.bundle import Job
 from fairlead.sdk.bus.deliveries import BusDeliveries, BusMessage
 from fairlead.sdk.bus.lanes import BusLanes

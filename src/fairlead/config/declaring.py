@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One setting: how a dataclass field declares it, and the row of the table it becomes."""
+"""Declaring a setting: how a dataclass field does, and the row of the table it becomes."""
 
 from __future__ import annotations
 
