@@ -15,7 +15,7 @@ from fairlead.core.event import Event
 from fairlead.core.lanes import UNBOUNDED, Lanes
 from fairlead.core.log import Entry
 from fairlead.core.outcome import DELIVERED, Outcome
-from fairlead.core.paging import Page
+from fairlead.core.paging import LanePage
 from fairlead.core.queues import Run
 from fairlead.core.settling import Verdict
 from fairlead.core.subscription import DeliveryOptions
@@ -57,7 +57,7 @@ class World:
         self.ledger = Ledger()
         self.told: set[int] = set()  # what this process was told is delivered: never sent again by it
         self.flights: list[Run] = []
-        self.pages: list[Page] = []
+        self.pages: list[LanePage] = []
         self.flushing: ChannelFlush | None = None
         self.lanes = self.load()
 

@@ -13,7 +13,7 @@ from fairlead.core.answer import AnswerDocument
 from fairlead.core.channel import ChannelState, Fence, Progress
 from fairlead.core.holds import Held, Holds
 from fairlead.core.lanes import Lanes
-from fairlead.core.paging import Page
+from fairlead.core.paging import LanePage
 from fairlead.core.retry import RetryPolicy
 from fairlead.core.subscription import DeliveryOptions
 from fairlead.core.window import Window
@@ -49,7 +49,7 @@ class Slow:
         )  # fmt: skip
         self.lanes.answered(answer, in_epoch=True, now=now, wall=WALL + now, roll=0.0)
 
-    def turn(self, page: Page) -> None:
+    def turn(self, page: LanePage) -> None:
         rows = [entry(position, key) for position, key in enumerate(self.keys, 1) if key == page.key]
         self.lanes.page(page, [row for row in rows if row.position >= page.first], page.last)
 

@@ -22,7 +22,7 @@ from fairlead.core.channel import ChannelState, Progress
 from fairlead.core.holds import Held, Holds
 from fairlead.core.log import Entry
 from fairlead.core.outcome import Outcome
-from fairlead.core.paging import Page, Paging
+from fairlead.core.paging import LanePage, Paging
 from fairlead.core.publishing import Answered, Publishing
 from fairlead.core.queues import Queues, Run
 from fairlead.core.settling import Settling, Verdict
@@ -140,13 +140,13 @@ class Lanes:
 
     # -- held lanes ----------------------------------------------------------------------------------------
 
-    def pages(self, now: float, limit: int) -> list[Page]:
+    def pages(self, now: float, limit: int) -> list[LanePage]:
         """At most `limit` pages to read now; each is to be answered by `page` or `page_failed`."""
         if not self.caught_up or not self.storable:
             return []
         return self.paging.wanted(now, limit, self.scan_pos)
 
-    def page(self, page: Page, entries: Sequence[Entry], complete_to: int) -> None:
+    def page(self, page: LanePage, entries: Sequence[Entry], complete_to: int) -> None:
         """A page was read: all wanted entries of the key from `page.first` up to `complete_to`, in order."""
         settled = self._settled.get(page.key, 0)
         self.paging.read(page, [one for one in entries if one.position > settled], complete_to, self.scan_pos)

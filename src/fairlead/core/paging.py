@@ -18,7 +18,7 @@ from fairlead.core.settling import Settling
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class LanePage:
     """A wish to read a held lane's events from `first` up to and with `last`."""
 
     key: str
@@ -35,7 +35,7 @@ class Paging:
         self._settling = settling
         self._breaker = breaker
 
-    def wanted(self, now: float, limit: int, scan_pos: int) -> list[Page]:
+    def wanted(self, now: float, limit: int, scan_pos: int) -> list[LanePage]:
         """At most `limit` pages: of lanes that go on, then of those whose time has come.
 
         While the breaker is open only one, and only if nothing else could be the next probe.
@@ -57,9 +57,9 @@ class Paging:
             if lane is None or lane.flight is None:  # else its late answer brings it back (one_flight)
                 due.paging = True
                 wanted.append(due)
-        return [Page(held.key, held.head_pos, scan_pos) for held in wanted]
+        return [LanePage(held.key, held.head_pos, scan_pos) for held in wanted]
 
-    def read(self, page: Page, entries: Sequence[Entry], complete_to: int, scan_pos: int) -> None:
+    def read(self, page: LanePage, entries: Sequence[Entry], complete_to: int, scan_pos: int) -> None:
         """A page was read: the unsettled wanted entries from `page.first` up to `complete_to`, in order."""
         held = self._holds.get(page.key)
         if held is None or not held.paging:
@@ -80,7 +80,7 @@ class Paging:
             self._settling.paging.append(held)
         self._holds.put(held)
 
-    def failed(self, page: Page, now: float) -> None:
+    def failed(self, page: LanePage, now: float) -> None:
         """The page could not be read; it is wanted again a second later."""
         held = self._holds.get(page.key)
         if held is not None and held.paging:

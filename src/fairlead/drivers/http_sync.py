@@ -25,7 +25,7 @@ class UnreachableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class HttpAnswer:
+class OriginAnswer:
     """One answer; header names in lower case."""
 
     status: int
@@ -71,7 +71,7 @@ class HttpOrigin:
         self._connection: http.client.HTTPConnection | None = None
         self._aborted = False
 
-    def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> HttpAnswer:
+    def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> OriginAnswer:
         """Send one request; on a kept connection that turns out to be closed, once more on a new one.
 
         Raises:
@@ -90,12 +90,12 @@ class HttpOrigin:
             self.close()
             raise UnreachableError(_describe(error)) from error
 
-    def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> HttpAnswer:
+    def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> OriginAnswer:
         connection = self._connected()
         connection.request(method, self._prefix + path, body, dict(headers))
         response = connection.getresponse()
         content = response.read(self._max_answer_bytes)
-        answer = HttpAnswer(response.status, {k.lower(): v for k, v in response.getheaders()}, content)
+        answer = OriginAnswer(response.status, {k.lower(): v for k, v in response.getheaders()}, content)
         if response.will_close or not response.isclosed():
             self.close()
         return answer

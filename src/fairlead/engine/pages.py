@@ -12,7 +12,7 @@ import msgspec
 from fairlead.errors import Fault, InvalidQuery
 
 Item = TypeVar("Item")
-Place = TypeVar("Place")
+Shape = TypeVar("Shape")
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """A number in a cursor: one that a store can hold, whoever wrote the cursor."""
 
@@ -31,7 +31,7 @@ def to_cursor(place: object) -> str:
     return urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
 
 
-def from_cursor(cursor: str | None, shape: type[Place]) -> Place | None:
+def from_cursor(cursor: str | None, shape: type[Shape]) -> Shape | None:
     """The place that `to_cursor` made a text of; None for None.
 
     Raises:

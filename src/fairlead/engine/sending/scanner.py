@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fairlead.core.lanes import Lanes
 from fairlead.core.log import Entry
-from fairlead.core.paging import Page
+from fairlead.core.paging import LanePage
 from fairlead.engine.sending.feed import PAGE_ENTRIES, Feed
 from fairlead.errors import StoreBusy, StoreError, StoreFull
 
@@ -163,7 +163,7 @@ class Scanner:
             task = asyncio.create_task(self._turn(lanes, page))
             self._owner.keep(task)
 
-    async def _turn(self, lanes: Lanes, page: Page) -> None:
+    async def _turn(self, lanes: Lanes, page: LanePage) -> None:
         log, owner = self._owner.works.store.log, self._owner
         try:
             rows = await log.read_lane(owner.channel.partition, page.key, page.first, page.last, LANE_ENTRIES)

@@ -12,7 +12,7 @@ from fairlead.core.holds import Held
 from fairlead.core.lanes import UNBOUNDED, Lanes
 from fairlead.core.log import Entry
 from fairlead.core.outcome import DELIVERED, Outcome
-from fairlead.core.paging import Page, Paging
+from fairlead.core.paging import LanePage, Paging
 from fairlead.core.queues import Run
 from fairlead.core.settling import Settling, Verdict
 from fairlead.core.snapshot import Snapshot
@@ -51,7 +51,7 @@ def skip_first() -> Patch:
 def page_scan() -> Patch:
     """A held lane reads its events as far as the log goes."""
 
-    def wanted(original: Callable[..., list[Page]], paging: Paging, *rest: Any) -> list[Page]:
+    def wanted(original: Callable[..., list[LanePage]], paging: Paging, *rest: Any) -> list[LanePage]:
         return [replace(page, last=UNBOUNDED) for page in original(paging, *rest)]
 
     return around(Paging, "wanted", wanted)
@@ -115,7 +115,9 @@ def probe_turn() -> Patch:
             return None
         return lanes._depart(key, lanes.holds.get(key), now, 1, UNBOUNDED)
 
-    def wanted(original: Callable[..., list[Page]], paging: Paging, now: float, *rest: Any) -> list[Page]:
+    def wanted(
+        original: Callable[..., list[LanePage]], paging: Paging, now: float, *rest: Any
+    ) -> list[LanePage]:
         if not paging._breaker.is_open:
             return original(paging, now, *rest)
         held = min(paging._holds, key=lambda one: one.key, default=None)
@@ -125,7 +127,7 @@ def probe_turn() -> Patch:
             return []
         asked[id(paging)] = now
         held.paging = True
-        return [Page(held.key, held.head_pos, rest[1])]
+        return [LanePage(held.key, held.head_pos, rest[1])]
 
     def due(original: Callable[..., float | None], lanes: Lanes, now: float) -> float | None:
         at = original(lanes, now)
