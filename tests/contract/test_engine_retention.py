@@ -329,6 +329,31 @@ def test_a_damaged_row_stops_the_retention_of_its_partition_alone(caplog: pytest
     assert "store check" in record.__dict__["detail"]
 
 
+@pytest.mark.parametrize("first", [1, 2])
+@pytest.mark.parametrize("rules", [RetentionRules(max_age_seconds=DAY_SECONDS), RetentionRules(max_bytes=1)])
+def test_a_damaged_row_stops_the_expiry_of_its_partition_alone(
+    rules: RetentionRules, first: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.publish(*(event(number, f"k{number % 9}") for number in range(1, 40)))
+        await scene.subscribed(start="beginning")
+        before = await kept(scene)
+        partitions = {partition for partition, _ in before}
+        assert len(partitions) > 1
+        damaged = (bytes(16), min(partitions), first)
+        scene.store.connection.execute("UPDATE log SET digest = ? WHERE partition = ? AND pos = ?", damaged)
+        scene.clock.at += DAY_SECONDS + 1
+        others = sum(partition != min(partitions) for partition, _ in before)
+        assert await scene.expiry.expire(never) == others
+        left = scene.store.connection.execute("SELECT DISTINCT partition FROM log").fetchall()
+        assert left == [(min(partitions),)]
+        assert scene.telemetry.skipped.value == others
+
+    play(scenario, EngineSettings(retention=rules))
+    (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert "store check" in record.__dict__["detail"]
+
+
 def test_a_failed_store_ends_the_janitor() -> None:
     async def scenario(scene: Scene) -> None:
         janitor = janitor_of(scene, RetentionRules(sweep_seconds=0.01))

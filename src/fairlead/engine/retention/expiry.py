@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from fairlead.core.channel import ChannelId, ChannelState, Skip
 from fairlead.core.log import Entry
 from fairlead.core.subscription import Subscription
-from fairlead.engine.retention.retention import Stopped, last_before
+from fairlead.engine.retention.retention import Stopped, last_before, tell_standstill
 from fairlead.engine.retention.turn import Turn
 from fairlead.engine.revisions import Revisions
 from fairlead.engine.settings import RetentionRules
-from fairlead.errors import NotFound
+from fairlead.errors import NotFound, StoreCorrupt
 from fairlead.ports import Clock, Store
 from fairlead.telemetry import Telemetry
 
@@ -52,7 +52,10 @@ class Expiry:
         self._turn = turn
 
     async def expire(self, stopped: Stopped) -> int:
-        """Apply both rules, the oldest events first; how many were deleted. Raises as `Retention.prune`."""
+        """Apply both rules, the oldest events first; how many were deleted.
+
+        A damaged row stops its partition alone, and raises as it does, as in `Retention.prune`.
+        """
         return await self._by_age(stopped) + await self._by_size(stopped)
 
     async def _by_age(self, stopped: Stopped) -> int:
@@ -60,17 +63,20 @@ class Expiry:
             return 0
         log = self._store.log
         oldest, heads = await log.oldest(), await log.heads()
+        cutoff = self._clock.now() - self._rules.max_age_seconds
         deleted = 0
         for partition, first in sorted(oldest.items()):
-            cutoff = self._clock.now() - self._rules.max_age_seconds
-            last = await last_before(log, partition, first, heads[partition], cutoff)
-            place = first
-            while place <= last and not stopped():
-                entries = await self._delete(partition, place, last, "retention.max_age")
-                if not entries:
-                    break
-                deleted += len(entries)
-                place = entries[-1].position + 1
+            try:
+                last = await last_before(log, partition, first, heads[partition], cutoff)
+                place = first
+                while place <= last and not stopped():
+                    entries = await self._delete(partition, place, last, "retention.max_age")
+                    if not entries:
+                        break
+                    deleted += len(entries)
+                    place = entries[-1].position + 1
+            except StoreCorrupt as damage:
+                tell_standstill(partition, damage)
         return deleted
 
     async def _by_size(self, stopped: Stopped) -> int:
@@ -78,23 +84,33 @@ class Expiry:
             return 0
         # What deleting frees is reckoned, not measured: the file gives pages back late.
         excess = await self._store.log.size_bytes() - self._rules.max_bytes
+        sound = set(range(self._store.log.partitions))
         deleted = 0
         while excess > 0 and not stopped():
-            partition = await self._oldest_partition()
+            partition = await self._oldest_partition(sound)
             if partition is None:
                 break
-            entries = await self._delete(partition, 1, 2**62, "retention.max_bytes")
+            try:
+                entries = await self._delete(partition, 1, 2**62, "retention.max_bytes")
+            except StoreCorrupt as damage:
+                tell_standstill(partition, damage)
+                sound.discard(partition)
+                continue
             deleted += len(entries)
             excess -= sum(size_of(entry) for entry in entries)
         return deleted
 
-    async def _oldest_partition(self) -> int | None:
-        """The partition whose first event was accepted first; None where nothing is kept."""
-        log = self._store.log
+    async def _oldest_partition(self, sound: set[int]) -> int | None:
+        """Of `sound` the one whose first event was accepted first; those whose first is damaged leave it."""
         firsts = []
-        for partition in range(log.partitions):
-            entries = await log.read(partition, 0, 1)
-            firsts += [(entry.accepted_at, partition) for entry in entries]
+        for partition in sorted(sound):
+            try:
+                entries = await self._store.log.read(partition, 0, 1)
+            except StoreCorrupt as damage:
+                tell_standstill(partition, damage)
+                sound.discard(partition)
+            else:
+                firsts += [(entry.accepted_at, partition) for entry in entries]
         return min(firsts)[1] if firsts else None
 
     async def _delete(self, partition: int, first: int, last: int, rule: str) -> list[Entry]:

@@ -81,8 +81,7 @@ class Retention:
                 if last >= first:
                     deleted += await self._prune(partition, first, last, stopped)
             except StoreCorrupt as damage:
-                extra = {"partition": partition, "detail": str(damage)}
-                _log.error("retention stands still in one partition", extra=extra)
+                tell_standstill(partition, damage)
         return deleted
 
     async def _prune(self, partition: int, first: int, last: int, stopped: Stopped) -> int:
@@ -139,6 +138,12 @@ class Retention:
                 break
             first = entries[-1].position + 1
         return positions
+
+
+def tell_standstill(partition: int, damage: StoreCorrupt) -> None:
+    """Log that a damaged row ends the deleting in its partition until the next sweep."""
+    extra = {"partition": partition, "detail": str(damage)}
+    _log.error("retention stands still in one partition", extra=extra)
 
 
 async def last_before(log: Log, partition: int, first: int, last: int, cutoff: float) -> int:
