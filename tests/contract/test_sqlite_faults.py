@@ -256,6 +256,9 @@ def test_a_torn_tail_of_the_wal_ends_the_log_at_a_commit(tmp_path: Path) -> None
         "digest = zeroblob(16)",
         "form = 'text'",
         "key = '/heat k2'",
+        "accepted_at = 'noon'",
+        "accepted_at = 9e999",
+        "accepted_at = -1",
     ],
 )
 def test_a_row_that_was_damaged_surfaces_and_hides_no_other(tmp_path: Path, damage: str) -> None:

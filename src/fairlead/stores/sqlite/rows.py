@@ -15,6 +15,9 @@ from fairlead.errors import StoreCorrupt
 
 Row = tuple[Any, ...]
 
+_END_OF_TIME = 2.0**38
+"""Unix seconds, past the year 10000: no clock has said so."""
+
 encode = msgspec.json.Encoder().encode
 _ranges = msgspec.json.Decoder(tuple[tuple[int, int], ...]).decode
 _outcome = msgspec.json.Decoder(Outcome).decode
@@ -36,7 +39,7 @@ def entry_of(partition: int, row: Row) -> Entry:
     pos, key, attributes, data, form, digest, accepted_at = row
     try:
         event = Event.from_row(attributes, data, form)
-        sound = event.digest == digest and event.key == key
+        sound = event.digest == digest and event.key == key and 0.0 <= accepted_at < _END_OF_TIME
     except (ValueError, TypeError, KeyError, AttributeError):  # whatever a flipped bit makes of a row
         sound = False
     if not sound:
