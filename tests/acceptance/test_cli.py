@@ -467,6 +467,27 @@ def test_a_table_that_nobody_reads_on_is_done(relay: RelayProcess) -> None:
     assert (events.wait(), events.err) == (0, [])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["send", "events", "--url", "http://127.0.0.1:9"], 3),
+        (["status", "--url", "http://127.0.0.1:9"], 3),
+        (["store", "check", "--store", "sqlite:///none.db"], 6),
+        (["nonsense"], 2),
+    ],
+    ids=["send", "status", "store", "usage"],
+)
+def test_a_command_whose_notes_nobody_reads_ends_as_it_does(
+    arguments: list[str], code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "events").write_text('{"source":"/s","type":"t"}')
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = Program(arguments, tmp_path, stderr=writing)
+    os.close(writing)
+    assert command.wait() == code
+
+
 def test_listening_again_gets_what_came_meanwhile_and_replay_brings_it_back(relay: RelayProcess) -> None:
     def listen(count: int) -> Program:
         arguments = [

@@ -23,24 +23,30 @@ from fairlead.cli.api import RefusedError
 
 def out() -> Console:
     """The console of standard output; plain unless it is a terminal and NO_COLOR is not set."""
-    return _console(sys.stdout)
+    return _console(_Results, sys.stdout)
 
 
 def err() -> Console:
     """The console of standard error, for what is not a result."""
-    return _console(sys.stderr)
+    return _console(_Notes, sys.stderr)
 
 
-def _console(file: TextIO) -> Console:
+def _console(kind: type[Console], file: TextIO) -> Console:
     # By itself rich leaves out with NO_COLOR nothing but colours: bold letters, bars and spinners stay.
     plain = False if os.environ.get("NO_COLOR") else None
-    return _Output(file=file, highlight=False, soft_wrap=True, force_terminal=plain)
+    return kind(file=file, highlight=False, soft_wrap=True, force_terminal=plain)
 
 
-class _Output(Console):
+class _Results(Console):
     def on_broken_pipe(self) -> None:
         """Tell whoever prints: rich would end the thread that does, in the process with 1."""
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+class _Notes(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on: what is asked for is done, and ends as it does, whether or not somebody reads the notes."""
+        give_up(sys.stderr)
 
 
 def say(line: str) -> None:
@@ -69,9 +75,9 @@ def open_closed() -> None:
             setattr(sys, name, os.fdopen(lowest_free, mode, closefd=False))
 
 
-def give_up() -> None:
-    """Standard output cannot be written: keep Python from trying it again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def give_up(stream: TextIO) -> None:
+    """A standard stream cannot be written: keep Python from trying it again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def note(line: str) -> None:

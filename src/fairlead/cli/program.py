@@ -50,7 +50,7 @@ EXITS = {
 
 
 class _UnreadError(Exception):
-    """Whoever read the output has had enough; an OSError would make click end the process with 1."""
+    """Whoever read the results has had enough; an OSError would make click end the process with 1."""
 
 
 class _Program(click.Group):
@@ -137,7 +137,7 @@ def _run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except _UnreadError:
-        output.give_up()
+        output.give_up(sys.stdout)
         return DONE
     except OSError as error:
         if error.errno not in _OUTPUT_FAILS or error.filename is not None:
@@ -175,7 +175,7 @@ def _not_encoded(error: UnicodeEncodeError) -> int:
 
 def _not_written(error: OSError) -> int:
     """What it means that a result could not be written."""
-    output.give_up()
+    output.give_up(sys.stdout)
     if isinstance(error, BrokenPipeError):  # whoever read it has had enough
         return DONE
     output.note(f"fairlead: standard output: {error.strerror or error}")
