@@ -7,8 +7,10 @@ import asyncio
 import logging
 import socket
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 from fairlead import Event, EventRefused, OutboxFull, Publisher
 from fairlead.core.codec import encode_structured
 from fairlead.errors import InvalidEvent, OutboxClosed, OutboxError, StoreError, StoreNewer
+from fairlead.sdk.publishing.forwarder import _TurnLock
 from fairlead.sdk.publishing.outbox import Outbox
 from fairlead.sdk.publishing.process import Pending
 from fairlead.sdk.publishing.records import Decided, Receipt, RefusedEvent
@@ -599,3 +602,43 @@ def test_where_no_thread_can_be_started_that_forwards_events_are_stored_and_go_w
         publisher.publish(event(2))
         assert publisher.flush(WAIT) == 0
     assert relay.ids == ["a-1", "a-2"]
+
+
+def test_one_thread_forwards_whoever_else_starts_it(
+    tmp_path: Path, relay: StubRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    made: list[threading.Thread] = []
+
+    class Meanwhile(threading.Thread):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given)
+            made.append(self)
+            if len(made) == 1:
+                publisher.flush(0)  # of another thread, while this one starts the forwarder
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        publisher = publisher_at(tmp_path, relay.url)
+    with publisher:
+        with monkeypatch.context() as slow:
+            slow.setattr(threading, "Thread", Meanwhile)
+            publisher.flush(0)
+        assert [thread.name for thread in made] == ["fairlead-publisher"]
+        publisher.publish(event(1))
+        assert publisher.flush(WAIT) == 0
+
+
+def test_publishers_are_made_in_several_threads(tmp_path: Path) -> None:
+    def make(thread: int) -> list[_TurnLock]:
+        return [_TurnLock(str(tmp_path / f"{thread}-{number}")) for number in range(200)]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(make, range(4)))
+    finally:
+        sys.setswitchinterval(interval)

@@ -428,6 +428,34 @@ assert "a signal handler cannot publish while its thread does" in errors[0], err
 publisher.close()
 """
 
+SIGNALLED_AT_AN_OPENING = """
+import signal, sys, weakref
+from fairlead import Event, Publisher
+from fairlead.drivers.sqlite import fork
+
+class Interrupted(weakref.WeakSet):
+    def add(self, file):
+        super().add(file)
+        if file.path.endswith("first.db"):
+            signal.raise_signal(signal.SIGUSR1)
+
+def publish(outbox):
+    with Publisher("http://127.0.0.1:9", outbox=outbox) as publisher:
+        publisher.publish(Event("a", "/s", "t"))
+
+fork._files = Interrupted()
+signal.signal(signal.SIGUSR1, lambda *_: publish(sys.argv[1]))
+publish(sys.argv[1] + "-first.db")
+"""
+
+
+def test_a_signal_handler_opens_an_outbox_while_its_thread_opens_another(tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox.db"
+    command = [sys.executable, "-c", SIGNALLED_AT_AN_OPENING, str(outbox)]
+    assert subprocess.run(command, timeout=DEADLINE_SECONDS, check=False).returncode == 0
+    assert waiting(outbox) == 1  # each time it signals
+    assert waiting(tmp_path / "outbox.db-first.db") == 1
+
 
 @pytest.mark.parametrize("code", [SIGNALLED, SIGNALLED_IN_A_LOOP])
 def test_a_signal_handler_that_publishes_while_its_thread_does_is_refused(tmp_path: Path, code: str) -> None:

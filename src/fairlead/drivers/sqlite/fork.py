@@ -145,7 +145,7 @@ class ForkedFile:
 _files: weakref.WeakSet[ForkedFile] = weakref.WeakSet()
 _locks: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
 _torn: set[tuple[int, int]] = set()
-_guard = threading.Lock()  # of these
+_guard = threading.RLock()  # of these; a signal's handler that interrupts who has it may open a file too
 
 
 def _identity(path: str | os.PathLike[str]) -> set[tuple[int, int]]:
@@ -174,7 +174,7 @@ class _Fork(threading.local):
 
     def __init__(self) -> None:
         self.files: list[ForkedFile] = []
-        self.locks: list[threading.Lock] = []
+        self.locks: list[threading.Lock | threading.RLock] = []
 
 
 _fork = _Fork()
@@ -187,7 +187,8 @@ def _before_fork() -> None:
     for file in sorted(files, key=lambda one: (one.fork_wait_seconds < 0, id(one))):
         if file.take_to_fork():
             _fork.files.append(file)
-    for lock in [*sorted(locks, key=id), _guard]:
+    wanted: list[threading.Lock | threading.RLock] = [*sorted(locks, key=id), _guard]
+    for lock in wanted:
         lock.acquire()
         _fork.locks.append(lock)
 

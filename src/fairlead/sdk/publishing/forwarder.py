@@ -68,6 +68,7 @@ class Forwarder:
         self.last_error: str | None = None
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
         self.wake()
 
     def wake(self) -> None:
@@ -79,13 +80,11 @@ class Forwarder:
         """
         if outside_greenlets():
             return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="fairlead-publisher", daemon=True)
+        if self._thread is None and self._starting.acquire(blocking=False):  # else another caller is at it
             try:
-                self._thread.start()
-            except RuntimeError as error:  # the events are stored all the same
-                self._thread = None
-                self._note(f"no thread can be started that forwards them: {error}")
+                self._start()
+            finally:
+                self._starting.release()
         self._wake.set()
 
     def hurry(self) -> None:
@@ -104,6 +103,18 @@ class Forwarder:
             self._thread.join(CLOSE_GRACE_SECONDS)
             self._origin.abort()
             self._thread.join()
+
+    def _start(self) -> None:
+        """Start the thread, unless there is one: two would send each event twice, and in any order."""
+        if self._thread is not None:
+            return
+        thread = threading.Thread(target=self._run, name="fairlead-publisher", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the events are stored all the same
+            self._note(f"no thread can be started that forwards them: {error}")
+        else:
+            self._thread = thread
 
     def _run(self) -> None:
         try:
@@ -201,7 +212,7 @@ class _TurnLock:
         _forget_locks()  # those of a parent whose fork nobody saw
         self._path, self.pid = path, os.getpid()
         self._file: int | None = None
-        _locks.add(self)
+        _locks[id(self)] = self
 
     def take(self) -> bool:
         """Whether this process has the lock, taking it if it is free."""
@@ -228,13 +239,14 @@ class _TurnLock:
             os.close(file)
 
 
-_locks: weakref.WeakSet[_TurnLock] = weakref.WeakSet()
+_locks: weakref.WeakValueDictionary[int, _TurnLock] = weakref.WeakValueDictionary()
 
 
 def _forget_locks() -> None:
     """A child that never publishes must not keep the lock of a parent that has died."""
-    for lock in list(_locks):
-        if lock.pid != os.getpid():
+    for known in _locks.valuerefs():  # a list of its own: other threads make locks meanwhile
+        lock = known()
+        if lock is not None and lock.pid != os.getpid():
             with contextlib.suppress(OSError):
                 lock.release()
 
