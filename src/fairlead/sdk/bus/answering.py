@@ -27,7 +27,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 15.0
 
 
 class Publishes(Protocol):
-    """What is needed of `drivers.amqp.Session`."""
+    """What is needed of `drivers.amqp.session.Session`."""
 
     @property
     def up(self) -> bool: ...

@@ -19,7 +19,7 @@ Effect = Callable[[], None]
 
 
 class SimulatedInbox:
-    """`sdk.inbox.Inbox` in memory; a claim is a lock row, as between the processes of a receiver.
+    """`sdk.inbox.port.Inbox` in memory; a claim is a lock row, as between the processes of a receiver.
 
     Args:
         now: Unix seconds.
