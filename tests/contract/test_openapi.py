@@ -54,6 +54,10 @@ def test_every_reference_leads_somewhere_and_every_schema_is_used() -> None:
     assert set(_refs(DOCUMENT)) == known
 
 
+def test_a_secret_can_be_changed_in_any_state() -> None:
+    assert "409" not in DOCUMENT["paths"]["/subscriptions/{id}/secret"]["post"]["responses"]
+
+
 def test_it_names_every_call_and_no_other(tmp_path: Path) -> None:
     async def scene() -> None:
         async with relay(tmp_path) as api:

@@ -108,7 +108,7 @@ CALLS: tuple[Call, ...] = (
     ),
     Call(
         "POST", f"{SUB}/secret", "Sign with a new secret; both sign for a while", {200: ref("Secret")},
-        (*REQUEST, e.NotFound, e.WrongState, *STORE),
+        (*REQUEST, e.NotFound, *STORE),
         takes=closed("", secret=or_null(TEXT)), optional_body=True, example={"secret": None},
     ),
     Call(

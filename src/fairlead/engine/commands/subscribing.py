@@ -170,7 +170,7 @@ class Subscribing:
             secret: `whsec_…` or `whsk_…`; None has the relay make one.
 
         Raises:
-            InvalidRequest: `secret` is not one. NotFound. WrongState: too many earlier ones still sign.
+            InvalidRequest: `secret` is not one. NotFound.
         """
         require(principal, "subscribe", subscription=id)
         if secret is not None:
