@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from fairlead.cli.program import COMMANDS, EXITS, program
 from fairlead.config import SETTINGS
 from fairlead.errors import Problem
+from fairlead.web.openapi_schemas import SCHEMAS
 from tests.docs.pages import PAGES, ROOT, name_of
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -84,6 +87,24 @@ def test_every_problem_type_is_documented_with_its_status() -> None:
     text = (REFERENCE / "problems.md").read_text()
     for kind in all_problems():
         assert f"| `{kind.type}` | {kind.status} |" in text, kind
+
+
+def members(schema: Any) -> Iterator[str]:
+    """The names of the members that a schema has, at whatever depth."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", ())
+        for part in schema.values():
+            yield from members(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from members(part)
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS.keys() - {"Event"}))  # its members are those of CloudEvents
+def test_the_interface_names_every_member(name: str) -> None:
+    text = (REFERENCE / "interface.md").read_text()
+    words = set(re.findall(r"[a-z_0-9]+", text))
+    assert set(members(SCHEMAS[name])) - words == set()
 
 
 def test_every_metric_is_documented() -> None:
