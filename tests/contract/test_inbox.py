@@ -85,6 +85,18 @@ def test_a_cursor_that_a_handler_keeps_half_read_does_not_keep_the_file(tmp_path
             half_read.fetchone()
 
 
+def test_what_a_handler_wrote_is_stored_though_it_has_not_read_what_that_returns(tmp_path: Path) -> None:
+    with inbox_at(tmp_path) as inbox:
+        begin_writing(inbox, "k", 4).commit()
+        writer = begin_writing(inbox, "k", 5)
+        half_read = writer.execute("INSERT INTO mine VALUES (6), (7) RETURNING n")
+        assert half_read.fetchone() == (6,)
+        writer.commit()
+        reader = inbox.begin(CHANNEL, "k")
+        assert rows_of(reader) == [4, 5, 6, 7]
+        reader.rollback()
+
+
 def test_executemany_takes_part_too(tmp_path: Path) -> None:
     with inbox_at(tmp_path) as inbox:
         transaction = begin_writing(inbox, "k", 1)

@@ -603,6 +603,7 @@ def test_a_write_that_fails_is_a_full_disk_where_a_quota_is_used_up(
     tmp_path: Path, faulty: type[Faulty], monkeypatch: pytest.MonkeyPatch, used_up: bool
 ) -> None:
     monkeypatch.setattr(sqlite_file, "is_used_up", lambda path: used_up and Path(path).parent == tmp_path)
+    monkeypatch.setattr(sqlite_store, "is_used_up", lambda _: True)
 
     async def fail(store: Any) -> None:
         faulty.fail["COMMIT"] = sqlite3.SQLITE_IOERR_WRITE
@@ -610,7 +611,9 @@ def test_a_write_that_fails_is_a_full_disk_where_a_quota_is_used_up(
             await store.log.append([event(9)], NOW)
         faulty.fail.clear()
         if used_up:
+            assert not await store.has_room(), "the disk has room, and this user has none"
             assert not (await store.log.append([event(9)], NOW))[0].duplicate
+            assert await store.has_room()
 
     run(lambda: SqliteStore.open(tmp_path / "store.db", factory=faulty), fail)
 
