@@ -94,7 +94,7 @@ CALLS: tuple[Call, ...] = (
     Call(
         "PUT", SUB, "Make a subscription under an id, or replace it whole",
         {200: ref("Subscription"), 201: ref("Subscription"), 202: ref("Subscription")},
-        (*BODY, *PLANNED, e.InvalidHeader, e.SubscriptionExists, e.RevisionMismatch, e.WrongState),
+        (*BODY, *PLANNED, e.InvalidHeader, e.SubscriptionExists, e.RevisionMismatch),
         takes=ref("SubscriptionRequest"), headers={**MATCH, **ABSENT}, example=SUBSCRIPTION,
     ),
     Call("DELETE", SUB, "Delete a subscription", {204: None}, (e.NotFound, *STORE)),
