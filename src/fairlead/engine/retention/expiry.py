@@ -54,7 +54,7 @@ class Expiry:
     async def expire(self, stopped: Stopped) -> int:
         """Apply both rules, the oldest events first; how many were deleted.
 
-        A damaged row stops its partition alone, and raises as it does, as in `Retention.prune`.
+        A damaged row stops its partition alone. Raises as `Retention.prune`.
         """
         return await self._by_age(stopped) + await self._by_size(stopped)
 
