@@ -15,10 +15,12 @@ from fairlead.core.channel import ChannelId, ChannelState, Fence, Progress
 from fairlead.core.event import partition_of
 from fairlead.core.outcome import Outcome
 from fairlead.core.policy import ANYONE
+from fairlead.core.queues import Run
 from fairlead.core.retry import RetryPolicy
 from fairlead.core.subscription import BatchOptions, DeliveryOptions, Matching, Subscription
 from fairlead.engine.commands.replaying import ReplayRequest
 from fairlead.engine.sending.flusher import Flusher
+from fairlead.engine.sending.owner import Owner
 from fairlead.engine.settings import BreakerRules, EngineSettings, RetentionRules
 from fairlead.errors import FairleadError, StoreBusy, StoreCorrupt
 from fairlead.ports import Channels
@@ -636,6 +638,27 @@ def test_a_lane_whose_batch_failed_goes_alone_and_the_others_settle() -> None:
         assert scene.sink.numbers(good) == [2, 4]
         assert scene.sink.numbers(bad) == [1, 3]
         assert [len(one.parcels) for one in scene.sink.tries(bad)][:2] == [4, 1]
+
+    play(scenario)
+
+
+def test_a_batch_that_was_begun_goes_whole_though_its_subscription_takes_none_any_more() -> None:
+    async def scenario(scene: Scene) -> None:
+        batch = BatchOptions(max_events=4, max_wait_seconds=60.0)
+        former = await scene.subscribe(options=replace(OPTIONS, batch=batch))
+        subscriber = scene.dispatcher.serving("console")
+        assert subscriber is not None
+        start = subscriber._start
+
+        def replaced_meanwhile(owner: Owner, runs: list[Run], now: float) -> None:
+            start(owner, runs, now)
+            subscriber.replace(replace(former, options=OPTIONS))
+
+        subscriber._start = replaced_meanwhile  # type: ignore[method-assign]
+        await scene.publish(*[SUBJECTS[0]] * 4)
+        await scene.until_settled()
+        assert [len(each.parcels) for each in scene.sink.deliveries] == [4]
+        assert [each.batch for each in scene.sink.deliveries] == [True]
 
     play(scenario)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a delivery says of each event's place in the chain: `flprev` and `flskipped` (design, section 6)."""
+"""A request, and what it says of each event's place: `flprev` and `flskipped` (design, section 6)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fairlead.core.log import Entry
 from fairlead.core.queues import Run
 from fairlead.engine.lane_reading import Span, first_wanted
-from fairlead.ports import Parcel
+from fairlead.ports import Delivery, Parcel
 
 if TYPE_CHECKING:
     from fairlead.engine.sending.owner import Owner
@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 MAX_SKIPPED = 32
 
 
-def chained(runs: Sequence[Run]) -> tuple[Parcel, ...]:
+def delivery_of(owner: Owner, runs: Sequence[Run]) -> Delivery:
+    """One request for these runs, by the subscription as it is now."""
+    subscription, fence, lanes = owner.subscription, owner.fence, owner.lanes
+    target = subscription.targets[fence.target]
+    batch = subscription.options.batch is not None and target.protocol == "HTTP"
+    seq = lanes.bus.window.number() if target.protocol == "AMQP" else None
+    return Delivery(subscription, target, fence, lanes.floor(), _chained(runs), batch, seq)
+
+
+def _chained(runs: Sequence[Run]) -> tuple[Parcel, ...]:
     """The parcels of some runs: a run's head is the first unsettled event of its key, so its `prev` is 0."""
     if len(runs) == 1 and len(runs[0].entries) == 1:
         return (Parcel(runs[0].entries[0], 0),)

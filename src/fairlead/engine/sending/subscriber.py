@@ -24,7 +24,7 @@ from fairlead.engine.sending.channel_route import ChannelRoute, needs_route
 from fairlead.engine.sending.confirming import confirmed
 from fairlead.engine.sending.links import Links
 from fairlead.engine.sending.owner import Owner
-from fairlead.engine.sending.parcels import chained, with_skips
+from fairlead.engine.sending.parcels import delivery_of, with_skips
 from fairlead.engine.sending.works import Works
 from fairlead.errors import FairleadError
 from fairlead.ports import Answer, Delivery
@@ -199,14 +199,12 @@ class Subscriber:
     def _start(self, owner: Owner, runs: list[Run], now: float) -> None:
         self.in_flight += 1
         self._spend(1, now)
-        self._tasks.add(asyncio.get_running_loop().create_task(self._deliver(owner, runs)))
+        # Made at once: the subscription may be another by the time the task runs, and take no batch any more.
+        delivery = delivery_of(owner, runs)
+        self._tasks.add(asyncio.get_running_loop().create_task(self._deliver(owner, runs, delivery)))
 
-    async def _deliver(self, owner: Owner, runs: list[Run]) -> None:
-        subscription, lanes, fence = self.subscription, owner.lanes, owner.fence
-        target = subscription.targets[fence.target]
-        batch = subscription.options.batch is not None and target.protocol == "HTTP"
-        seq = lanes.bus.window.number() if target.protocol == "AMQP" else None
-        delivery = Delivery(subscription, target, fence, lanes.floor(), chained(runs), batch, seq)
+    async def _deliver(self, owner: Owner, runs: list[Run], delivery: Delivery) -> None:
+        lanes = owner.lanes
         try:
             if owner.skipped_keys:
                 delivery = msgspec.structs.replace(
