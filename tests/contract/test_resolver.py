@@ -131,6 +131,19 @@ def test_an_address_that_answered_is_tried_first_from_then_on() -> None:
     run(main())
 
 
+def test_an_address_that_answered_stays_the_first_when_the_name_is_asked_for_again() -> None:
+    async def main() -> None:
+        names = Names("::1", "127.0.0.1")
+        resolver = Resolver(None, lookup=names.lookup, ttl_seconds=0)
+        await resolver.resolve(A)
+        resolver.prefer(A, "127.0.0.1")
+        assert await resolver.resolve(A) == ("127.0.0.1", "::1")
+        names.says = ["::1"]
+        assert await resolver.resolve(A) == ("::1",)
+
+    run(main())
+
+
 def test_a_literal_is_never_asked_for() -> None:
     async def main() -> None:
         names = Names()

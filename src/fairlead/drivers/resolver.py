@@ -13,7 +13,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fairlead.core.address import Endpoint
 from fairlead.errors import ForbiddenSink, SendFailed
@@ -43,6 +43,14 @@ async def system_lookup(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
+class _Known(NamedTuple):
+    """What a name was resolved to, in the order to try; `preferred` answered where an earlier one did not."""
+
+    until: float
+    addresses: tuple[str, ...]
+    preferred: str | None = None
+
+
 class Resolver:
     """Checked addresses of endpoints, each name asked for at most once in `ttl_seconds`.
 
@@ -56,13 +64,13 @@ class Resolver:
         self._policy = policy
         self._ttl_seconds = ttl_seconds
         self._lookup = lookup
-        self._known: dict[Endpoint, tuple[float, tuple[str, ...]]] = {}
+        self._known: dict[Endpoint, _Known] = {}
         self._asking: dict[Endpoint, asyncio.Task[tuple[str, ...] | SendFailed]] = {}
 
     def fresh(self, endpoint: Endpoint, now: float) -> tuple[str, ...] | None:
         """The addresses if they were resolved within the last `ttl_seconds`; `now` is loop time."""
         known = self._known.get(endpoint)
-        return known[1] if known is not None and now < known[0] else None
+        return known.addresses if known is not None and now < known.until else None
 
     async def resolve(self, endpoint: Endpoint) -> tuple[str, ...]:
         """Addresses that may be called, at least one, in the order to try.
@@ -100,11 +108,10 @@ class Resolver:
             raise SendFailed("timeout", f"the host {endpoint.host} was not resolved in time") from None
 
     def prefer(self, endpoint: Endpoint, address: str) -> None:
-        """Try this address first from now on: an earlier one did not answer."""
+        """Try this address first while the name leads to it: an earlier one did not answer."""
         known = self._known.get(endpoint)
-        if known is not None and address in known[1]:
-            others = tuple(other for other in known[1] if other != address)
-            self._known[endpoint] = (known[0], (address, *others))
+        if known is not None and address in known.addresses:
+            self._known[endpoint] = _Known(known.until, _with_first(known.addresses, address), address)
 
     async def close(self) -> None:
         """Give up the look-ups under way; idempotent."""
@@ -116,8 +123,7 @@ class Resolver:
     async def _ask(self, endpoint: Endpoint) -> tuple[str, ...] | SendFailed:
         """A failure is returned, not raised: it may be that nobody waits for it any more."""
         try:
-            addresses = await self._addresses(endpoint)
-            allowed = self._allowed(endpoint, addresses)
+            allowed = self._allowed(endpoint, await self._addresses(endpoint))
         except ForbiddenSink as error:
             self._known.pop(endpoint, None)
             return SendFailed("forbidden", error.detail)
@@ -127,11 +133,14 @@ class Resolver:
                 self._known.pop(endpoint, None)
                 reason = error.strerror or error
                 return SendFailed("dns", f"the host {endpoint.host} cannot be resolved: {reason}")
-            allowed = known[1]
+            allowed = known.addresses
         now = asyncio.get_running_loop().time()
         if len(self._known) >= _MAX_ENTRIES:
-            self._known = {key: value for key, value in self._known.items() if now < value[0]}
-        self._known[endpoint] = (now + self._ttl_seconds, allowed)
+            self._known = {key: value for key, value in self._known.items() if now < value.until}
+        before = self._known.get(endpoint)
+        preferred = None if before is None or before.preferred not in allowed else before.preferred
+        allowed = allowed if preferred is None else _with_first(allowed, preferred)
+        self._known[endpoint] = _Known(now + self._ttl_seconds, allowed, preferred)
         return allowed
 
     async def _addresses(self, endpoint: Endpoint) -> Sequence[str]:
@@ -157,3 +166,7 @@ class Resolver:
         if refused is not None and not allowed:
             raise refused
         return tuple(allowed)
+
+
+def _with_first(addresses: tuple[str, ...], first: str) -> tuple[str, ...]:
+    return (first, *(other for other in addresses if other != first))
