@@ -92,7 +92,7 @@ _act("release", "released", "Start a new schedule from attempt 0, now.")
 
 def _position(_context: click.Context, _option: click.Parameter, text: str) -> int:
     """The N of `P:N`; the key says which partition it is in."""
-    if not re.fullmatch(r"([0-9]+:)?0*[1-9][0-9]*", text):
+    if not re.fullmatch(r"([0-9]+:)?(?=[0-9]*[1-9])[0-9]{1,19}", text):
         raise click.BadParameter(f"{text!r} is not P:N or N such as 5:17 or 17", param_hint="--position")
     return int(text.rpartition(":")[2])
 

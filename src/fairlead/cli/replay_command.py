@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -33,10 +34,10 @@ def command(
     """Deliver to subscription NAME again what it had, in order, from a place on."""
     body: dict[str, Any] = {}
     if position is not None:
-        partition, _, number = position.partition(":")
-        if not (partition.isdecimal() and number.isdecimal()):
+        place = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,19})", position)
+        if place is None:
             raise click.BadParameter(f"{position!r} is not P:N such as 5:17", param_hint="--position")
-        body["position"] = {"partition": int(partition), "position": int(number)}
+        body["position"] = {"partition": int(place[1]), "position": int(place[2])}
     if time_ is not None:
         body["time"] = time_
     if event is not None:
