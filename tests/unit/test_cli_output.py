@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from click.testing import CliRunner
 
 from fairlead.cli import output
 from fairlead.cli.api import RefusedError
+from fairlead.cli.lanes_command import skip
 from fairlead.cli.listen_command import _shown
 from fairlead.cli.listening import MOST_LETTERS, MOST_REASONS, Listener, Server
-from fairlead.cli.program import main
+from fairlead.cli.replay_command import command as replay
 from fairlead.cli.send_command import _point_at_lines
 from fairlead.cli.status_command import outcome
 
@@ -219,17 +221,14 @@ def test_no_color_leaves_nothing_but_text(
 
 
 @pytest.mark.parametrize("position", ["0", "5:0", ":17", "5:", "-1", "9" * 5000, "0" * 5000 + "1"])
-def test_a_position_that_is_none_is_refused(position: str, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["lanes", "skip", "demo", "--key", "k", f"--position={position}"]
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-    assert "is not P:N or N such as 5:17 or 17" in capsys.readouterr().err
+def test_a_position_that_is_none_is_refused(position: str) -> None:
+    ended = CliRunner().invoke(skip, ["demo", "--key", "k", f"--position={position}"])
+    assert ended.exit_code == 2
+    assert "is not P:N or N such as 5:17 or 17" in ended.output
 
 
 @pytest.mark.parametrize("position", ["5", ":17", "5:", "5:-1", "5:" + "9" * 5000, "9" * 5000 + ":1"])
-def test_a_place_that_is_none_is_refused(position: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["replay", "demo", f"--position={position}"])
-    assert ended.value.code == 2
-    assert "is not P:N such as 5:17" in capsys.readouterr().err
+def test_a_place_that_is_none_is_refused(position: str) -> None:
+    ended = CliRunner().invoke(replay, ["demo", f"--position={position}"])
+    assert ended.exit_code == 2
+    assert "is not P:N such as 5:17" in ended.output
